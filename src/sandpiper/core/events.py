@@ -1,0 +1,265 @@
+"""What goes into the engine and what comes out of it: frozen values, nothing else crosses its wall."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from msgspec import Struct
+
+from sandpiper.wire.frames import AnyFrame
+from sandpiper.wire.ids import PeerKey, RecordId, RoomId
+from sandpiper.wire.records import AnyBody, Head, Record
+
+RoomKind = Literal["open", "direct"]
+"""How a room admits; pinned when it is first joined. Later issues add private, hub and plain."""
+PathKind = Literal["lan", "direct", "relay"]
+
+
+class Now(NamedTuple):
+    """One moment on both clocks: `mono` in seconds, never going back; `wall_ms` in ms since 1970."""
+
+    mono: float
+    wall_ms: int
+
+
+# ---------------------------------------------------------------- into the engine
+
+
+class PeerUp(Struct, frozen=True):
+    """A link to `peer` is ready (again: it takes the place of an earlier one)."""
+
+    peer: PeerKey
+    path: PathKind = "lan"
+
+
+class PeerDown(Struct, frozen=True):
+    """The link to `peer` is gone."""
+
+    peer: PeerKey
+    reason: str = ""
+
+
+class Received(Struct, frozen=True):
+    """A frame came. For a `Records` frame, `records` are its records with checked signatures, or None where one
+    did not hold."""
+
+    peer: PeerKey
+    frame: AnyFrame
+    records: tuple[Record, ...] = ()
+
+
+class Tick(Struct, frozen=True):
+    """`engine.deadline()` has come."""
+
+
+class JoinOpen(Struct, frozen=True):
+    """Join, or make, the open room of this name (normalised)."""
+
+    name: str
+
+
+class OpenDirect(Struct, frozen=True):
+    """Join, or make, the direct room with `peer`."""
+
+    peer: PeerKey
+
+
+class LeaveRoom(Struct, frozen=True):
+    """Stop sharing a room. What is on the disk stays."""
+
+    room: RoomId
+
+
+class Post(Struct, frozen=True):
+    """Append a record of ours to a room."""
+
+    room: RoomId
+    body: AnyBody
+
+
+class SetPresence(Struct, frozen=True):
+    """Be called `nick` with this away message from now on."""
+
+    nick: str
+    status: str = ""
+
+
+class SetTyping(Struct, frozen=True):
+    """The person is typing in `room`."""
+
+    room: RoomId
+
+
+Event = PeerUp | PeerDown | Received | Tick | JoinOpen | OpenDirect | LeaveRoom | Post | SetPresence | SetTyping
+
+
+# ---------------------------------------------------------------- out of the engine: to do
+
+
+class Send(Struct, frozen=True):
+    """Offer `frame` to each of `peers`; whatever was appended before must be on disk first."""
+
+    peers: tuple[PeerKey, ...]
+    frame: AnyFrame
+
+
+class Serve(Struct, frozen=True):
+    """Read these records (named by place, or by id for forks) and send them as one `Records` frame."""
+
+    peer: PeerKey
+    room: RoomId
+    places: tuple[tuple[PeerKey, int], ...]
+    ids: tuple[RecordId, ...]
+    answer: int
+
+
+class Append(Struct, frozen=True):
+    """Keep an accepted record. `clock` orders the room: sort by (clock, id). `main` false: beside its log, a fork."""
+
+    record: Record
+    clock: int
+    main: bool = True
+
+
+class SaveRoom(Struct, frozen=True):
+    """Remember that the profile is (or is no longer) in a room."""
+
+    room: RoomId
+    name: str
+    kind: RoomKind
+    peer: PeerKey | None
+    joined: bool
+
+
+class Hangup(Struct, frozen=True):
+    """Close the link to `peer`, saying why."""
+
+    peer: PeerKey
+    code: str
+    reason: str
+
+
+# ---------------------------------------------------------------- out of the engine: to tell
+
+
+class PeerChanged(Struct, frozen=True):
+    """A peer came, went, or is called something else. `nick` is safe to show."""
+
+    peer: PeerKey
+    nick: str
+    status: str
+    state: Literal["linked", "lost"]
+    path: PathKind
+    skew_ms: int = 0
+    reason: str = ""
+
+
+class RoomChanged(Struct, frozen=True):
+    """A room was joined or left."""
+
+    room: RoomId
+    name: str
+    kind: RoomKind
+    peer: PeerKey | None
+    joined: bool
+
+
+class Accepted(Struct, frozen=True):
+    """A record has its place in the room. `history`: it came by catching up, not live. `late`: records that sort
+    after it were told before it. `shown`: it was told before as a preview."""
+
+    record: Record
+    clock: int
+    mine: bool
+    history: bool
+    late: bool
+    shown: bool = False
+
+
+class Preview(Struct, frozen=True):
+    """One of the newest records, shown before its log is complete."""
+
+    record: Record
+
+
+class Delivered(Struct, frozen=True):
+    """Of `members` other members that are reachable now, `delivered` hold our record."""
+
+    room: RoomId
+    id: RecordId
+    delivered: int
+    members: int
+
+
+class Gap(Struct, frozen=True):
+    """`missing` records of `author` are known to exist and not here yet; 0: no more."""
+
+    room: RoomId
+    author: PeerKey
+    missing: int
+
+
+class CatchUp(Struct, frozen=True):
+    """Catching up on a room has begun (`missing` > 0) or is done (0, with how many came)."""
+
+    room: RoomId
+    missing: int
+    received: int = 0
+
+
+class Forked(Struct, frozen=True):
+    """`author` signed two records for one place: proof that its key lies or is used twice."""
+
+    room: RoomId
+    author: PeerKey
+    seq: int
+
+
+class TypingSeen(Struct, frozen=True):
+    """`peer` is typing in `room`."""
+
+    room: RoomId
+    peer: PeerKey
+
+
+class Refused(Struct, frozen=True):
+    """Something of `peer` was refused; for the log and the operator's counts."""
+
+    peer: PeerKey
+    code: str
+    reason: str
+
+
+Notice = (
+    PeerChanged | RoomChanged | Accepted | Preview | Delivered | Gap | CatchUp | Forked | TypingSeen | Refused
+)
+Effect = Send | Serve | Append | SaveRoom | Hangup | Notice
+
+
+# ---------------------------------------------------------------- what a restart brings back
+
+
+class StoredLog(Struct, frozen=True):
+    """One author's main chain as it stands on disk: `ids` are all ids one after another, `clocks` in step."""
+
+    author: PeerKey
+    ids: bytes
+    clocks: tuple[int, ...]
+    forks: tuple[tuple[Head, int, RecordId], ...] = ()
+    """Records beside the chain: place, clock, prev."""
+    nick: str = ""
+
+
+class StoredRoom(Struct, frozen=True):
+    """A room as it stands on disk. `tips` are records that no other record names."""
+
+    room: RoomId
+    name: str
+    kind: RoomKind
+    peer: PeerKey | None
+    logs: tuple[StoredLog, ...]
+    tips: tuple[Head, ...] = ()
+    topic: str = ""
+    topic_place: tuple[int, bytes] = (-1, b"")
+    """(clock, id) of the topic's record."""
+    joined: bool = True

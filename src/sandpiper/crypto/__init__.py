@@ -1,0 +1,1 @@
+"""Identities, handshakes, signatures and derived names: pure, randomness is passed in."""
