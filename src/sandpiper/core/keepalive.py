@@ -1,0 +1,95 @@
+"""Which links are alive: when to ping whom, whom to give up, and how long a round trip takes. Pure."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from sandpiper.core.events import Now
+from sandpiper.wire.ids import PeerKey
+
+IDLE_SECONDS = 20.0  # nothing heard for so long: ping
+DEAD_SECONDS = 60.0  # nothing heard for so long, pings included: the link is dead
+DOUBT_SECONDS = 4.0  # after sleep or a change of network, an answer must come within this time
+
+
+class _Life:
+    __slots__ = ("doubt", "heard", "pinged", "rtt")
+
+    def __init__(self, now: float) -> None:
+        self.heard = now
+        self.pinged = 0.0
+        self.doubt: float | None = None
+        self.rtt: float | None = None
+
+
+class Due(Struct, frozen=True):
+    """Links to ping (with the number to send) and links to close."""
+
+    ping: tuple[tuple[PeerKey, int], ...]
+    dead: tuple[PeerKey, ...]
+
+
+class Keepalive:
+    """The life signs of all links."""
+
+    def __init__(self) -> None:
+        self._lives: dict[PeerKey, _Life] = {}
+
+    def up(self, peer: PeerKey, now: Now) -> int:
+        """A link is ready; the number for a first ping, which measures its round trip."""
+        life = self._lives[peer] = _Life(now.mono)
+        return self._ping(life, now)
+
+    def down(self, peer: PeerKey) -> None:
+        """A link has ended."""
+        self._lives.pop(peer, None)
+
+    def heard(self, peer: PeerKey, now: Now) -> None:
+        """Anything came."""
+        life = self._lives.get(peer)
+        if life is not None:
+            life.heard = now.mono
+            life.doubt = None
+
+    def answered(self, peer: PeerKey, number: int, now: Now) -> None:
+        """A pong came with the number of our ping."""
+        life = self._lives.get(peer)
+        if life is not None and number == _number(life.pinged):
+            life.rtt = max(0.0, now.mono - life.pinged)
+
+    def rtt(self, peer: PeerKey) -> float | None:
+        """The last measured round trip in seconds, None before the first."""
+        life = self._lives.get(peer)
+        return life.rtt if life is not None else None
+
+    def doubt_all(self, now: Now) -> Due:
+        """The machine slept or the network changed: every link must answer soon."""
+        for life in self._lives.values():
+            life.doubt = now.mono + DOUBT_SECONDS
+        return Due(tuple((peer, self._ping(life, now)) for peer, life in self._lives.items()), ())
+
+    def deadline(self) -> float | None:
+        """When `due` wants to be called next."""
+        return min((self._deadline(life) for life in self._lives.values()), default=None)
+
+    def due(self, now: Now) -> Due:
+        """What is to be done now."""
+        ping, dead = [], []
+        for peer, life in self._lives.items():
+            if now.mono >= life.heard + DEAD_SECONDS or (life.doubt is not None and now.mono >= life.doubt):
+                dead.append(peer)
+            elif now.mono >= max(life.heard, life.pinged) + IDLE_SECONDS:
+                ping.append((peer, self._ping(life, now)))
+        return Due(tuple(ping), tuple(dead))
+
+    def _deadline(self, life: _Life) -> float:
+        end = min(life.heard + DEAD_SECONDS, max(life.heard, life.pinged) + IDLE_SECONDS)
+        return end if life.doubt is None else min(end, life.doubt)
+
+    def _ping(self, life: _Life, now: Now) -> int:
+        life.pinged = now.mono
+        return _number(now.mono)
+
+
+def _number(mono: float) -> int:
+    return int(mono * 1_000_000) & ((1 << 48) - 1)

@@ -1,0 +1,176 @@
+"""Which links there should be: whom to dial and when, and which of two links to one peer stays. Pure.
+
+Everyone links to everyone that was found. The smaller key dials at once, the larger a second later if nothing has
+come by then, so that one dial makes a link and a one-way firewall does not prevent it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+
+from msgspec import Struct
+
+from sandpiper.core.backoff import Backoff
+from sandpiper.core.events import Now
+from sandpiper.wire.ids import PeerKey
+
+LARGER_WAITS = 1.0
+RETRY_FIRST = 0.25  # a peer that just started may beacon before it listens on every interface
+RETRY_MOST = 5.0  # as long as its beacons come
+LOST_MOST = 30.0  # after that
+GIVE_UP_SECONDS = 300.0  # without a sign of a peer; `--peer` addresses are never given up
+MAX_KNOWN = 1024
+MAX_ADDRESSES = 4  # a peer on several networks
+SILENT_SECONDS = 5.0  # a link silent for so long loses against a new one
+
+
+class Target(Struct, frozen=True):
+    """Somewhere to dial. `peer` is None for an address that a person gave."""
+
+    peer: PeerKey | None
+    host: str
+    port: int
+
+
+class _Known:
+    """A peer or given address that should be linked."""
+
+    __slots__ = ("addresses", "backoff", "dialling", "seen", "turn", "when")
+
+    def __init__(self, when: float, seen: float) -> None:
+        self.addresses: list[tuple[str, int]] = []
+        self.backoff = Backoff(RETRY_FIRST, RETRY_MOST)
+        self.dialling = False
+        self.seen = seen
+        self.turn = 0
+        self.when = when
+
+
+class Mesh:
+    """One peer's wishes for links."""
+
+    def __init__(self, me: PeerKey, rng: random.Random) -> None:
+        self._me = me
+        self._rng = rng
+        self._known: OrderedDict[PeerKey, _Known] = OrderedDict()
+        self._given: dict[tuple[str, int], _Known] = {}
+        self._given_peer: dict[tuple[str, int], PeerKey] = {}
+        self._linked: dict[PeerKey, tuple[bool, float]] = {}  # peer: (dialled by us, last heard)
+
+    def deadline(self) -> float | None:
+        """When `due` wants to be called next."""
+        waiting = [k.when for p, k in self._known.items() if p not in self._linked and not k.dialling and k.addresses]
+        waiting += [k.when for a, k in self._given.items() if not k.dialling and not self._given_linked(a)]
+        return min(waiting, default=None)
+
+    # ------------------------------------------------------------ what is heard
+
+    def found(self, peer: PeerKey, host: str, port: int, now: Now, *, fresh: bool) -> None:
+        """A beacon says that `peer` listens there."""
+        if peer == self._me:
+            return
+        known = self._known.get(peer)
+        if known is None:
+            wait = 0.0 if self._me < peer else LARGER_WAITS
+            known = self._known[peer] = _Known(now.mono + wait, now.mono)
+            while len(self._known) > MAX_KNOWN:
+                self._known.popitem(last=False)
+        self._known.move_to_end(peer)
+        known.seen = now.mono
+        if (host, port) in known.addresses:
+            known.addresses.remove((host, port))
+        elif fresh:
+            known.backoff.reset()
+            known.when = min(known.when, now.mono + (0.0 if self._me < peer else LARGER_WAITS))
+        known.addresses.insert(0, (host, port))
+        del known.addresses[MAX_ADDRESSES:]
+
+    def gone(self, peer: PeerKey) -> None:
+        """A beacon says that `peer` leaves: do not dial it until it is found again. A live link is not touched."""
+        known = self._known.get(peer)
+        if known is not None:
+            known.addresses.clear()
+
+    def given(self, host: str, port: int, now: Now) -> None:
+        """A person wants a link to this address, for as long as we run."""
+        self._given[host, port] = _Known(now.mono, now.mono)
+
+    # ------------------------------------------------------------ dialling
+
+    def due(self, now: Now) -> list[Target]:
+        """Whom to dial now."""
+        out: list[Target] = []
+        for peer in [p for p, k in self._known.items() if k.seen < now.mono - GIVE_UP_SECONDS and not k.dialling]:
+            if peer not in self._linked:
+                del self._known[peer]
+        for peer, known in self._known.items():
+            if peer in self._linked or known.dialling or known.when > now.mono or not known.addresses:
+                continue
+            known.dialling = True
+            host, port = known.addresses[known.turn % len(known.addresses)]
+            out.append(Target(peer, host, port))
+        for (host, port), known in self._given.items():
+            if not known.dialling and known.when <= now.mono and not self._given_linked((host, port)):
+                known.dialling = True
+                out.append(Target(None, host, port))
+        return out
+
+    def dialled(self, target: Target, peer: PeerKey | None, now: Now) -> None:
+        """A dial has ended: with a link to `peer`, or not (None)."""
+        known = self._entry(target)
+        if known is None:
+            return
+        known.dialling = False
+        if peer is None:
+            known.turn += 1
+            silent = now.mono - known.seen > 2 * RETRY_MOST
+            known.when = now.mono + (LOST_MOST if silent and target.peer else known.backoff.next(self._rng))
+        else:
+            known.backoff.reset()
+            if target.peer is None:
+                self._given_peer[target.host, target.port] = peer
+
+    def _entry(self, target: Target) -> _Known | None:
+        if target.peer is None:
+            return self._given.get((target.host, target.port))
+        return self._known.get(target.peer)
+
+    def _given_linked(self, address: tuple[str, int]) -> bool:
+        peer = self._given_peer.get(address)
+        return peer is not None and (peer == self._me or peer in self._linked)
+
+    # ------------------------------------------------------------ links
+
+    def keep(self, peer: PeerKey, now: Now, *, dialled: bool) -> bool:
+        """A new link to `peer` is ready, `dialled` by us or by it. True: it takes its place (of an older one, too);
+        False: the older one stays, close the new one. Both ends decide alike: the smaller key's dial wins."""
+        old = self._linked.get(peer)
+        if old is not None:
+            old_dialled, heard = old
+            ours_wins = self._me < peer
+            if old_dialled != dialled and old_dialled == ours_wins and heard > now.mono - SILENT_SECONDS:
+                return False
+        self._linked[peer] = (dialled, now.mono)
+        return True
+
+    def heard(self, peer: PeerKey, now: Now) -> None:
+        """Something came over the link to `peer`."""
+        dialled, _ = self._linked[peer]
+        self._linked[peer] = (dialled, now.mono)
+
+    def lost(self, peer: PeerKey, now: Now) -> None:
+        """The link to `peer` has ended: relink soon."""
+        self._linked.pop(peer, None)
+        known = self._known.get(peer)
+        if known is not None:
+            known.when = now.mono + known.backoff.next(self._rng) + (0.0 if self._me < peer else LARGER_WAITS)
+        for address, given_peer in self._given_peer.items():
+            if given_peer == peer:
+                self._given[address].when = now.mono + self._given[address].backoff.next(self._rng)
+
+    def retry_now(self, now: Now) -> None:
+        """The network has changed or sleep is over: forget all waiting."""
+        for known in (*self._known.values(), *self._given.values()):
+            known.backoff.reset()
+            known.when = now.mono

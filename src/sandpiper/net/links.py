@@ -1,0 +1,237 @@
+"""All links of a node: listening, dialling whom the mesh names, and one task a link that reads its frames."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from sandpiper.core.events import Now
+from sandpiper.core.keepalive import Due, Keepalive
+from sandpiper.core.mesh import Mesh, Target
+from sandpiper.crypto.identity import Identity
+from sandpiper.errors import LinkError, LinkLost, RemoteProtocolError, SandpiperError
+from sandpiper.net.link import Link, Pipe
+from sandpiper.net.secure import accept_secure, dial_secure
+from sandpiper.net.tcp import TcpPipe, dial
+from sandpiper.wire.frames import AnyFrame, Bye, Ping, Pong, decode_frame, encode_frame
+from sandpiper.wire.ids import PeerKey
+from sandpiper.wire.limits import HANDSHAKE_SECONDS
+
+log = logging.getLogger(__name__)
+
+MAX_HANDSHAKES = 64  # strangers that have not proven who they are, at one time
+PLAIN_REFUSAL = (
+    b'{"type":"error","text":"This is Sandpiper. It speaks the old p2pchat dialect only when started as p2pchat,'
+    b' or with --compat p2pchat.","code":"plain_refused"}\n'
+)
+
+
+class PlainDialect(Protocol):
+    """Whoever serves callers that begin with `{` (see `sandpiper.net.p2pchat`)."""
+
+    async def serve(self, pipe: Pipe, already: bytes) -> None:
+        """Talk to a caller of the old dialect until it is gone; `already` was read before."""
+        ...
+
+
+class LinkEvents(Protocol):
+    """What the owner of the links wants to know. Called on the event loop, one at a time."""
+
+    def link_up(self, link: Link) -> None:
+        """A link is ready (or takes the place of an older one to the same peer)."""
+        ...
+
+    def link_down(self, peer: PeerKey, reason: str) -> None:
+        """The link to `peer` has ended."""
+        ...
+
+    async def frame(self, peer: PeerKey, frame: AnyFrame) -> None:
+        """A frame came; the next one of this link is read when this returns."""
+        ...
+
+
+class Links:
+    """The links of one node. Everything it starts lives in `tasks`."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        mesh: Mesh,
+        events: LinkEvents,
+        tasks: asyncio.TaskGroup,
+        now: Callable[[], Now],
+        plain: PlainDialect | None = None,
+    ) -> None:
+        self._identity = identity
+        self._mesh = mesh
+        self._events = events
+        self._tasks = tasks
+        self._now = now
+        self._plain = plain
+        self._links: dict[PeerKey, Link] = {}
+        self._keepalive = Keepalive()
+        self._strangers = 0
+
+    def get(self, peer: PeerKey) -> Link | None:
+        """The live link to `peer`."""
+        return self._links.get(peer)
+
+    def rtt(self, peer: PeerKey) -> float | None:
+        """The last measured round trip to `peer` in seconds."""
+        return self._keepalive.rtt(peer)
+
+    # ------------------------------------------------------------ time
+
+    def deadline(self) -> float | None:
+        """When `tick` wants to be called next."""
+        times = [t for t in (self._mesh.deadline(), self._keepalive.deadline()) if t is not None]
+        return min(times, default=None)
+
+    def tick(self) -> None:
+        """Dial, ping and give up whatever is due."""
+        now = self._now()
+        for target in self._mesh.due(now):
+            self._tasks.create_task(self._dial(target), name=f"dial {target.host}:{target.port}")
+        self._live(self._keepalive.due(now))
+
+    def network_changed(self) -> None:
+        """Sleep is over or an interface has come or gone: doubt every link, dial everyone at once."""
+        now = self._now()
+        self._mesh.retry_now(now)
+        self._live(self._keepalive.doubt_all(now))
+
+    def _live(self, due: Due) -> None:
+        for peer, number in due.ping:
+            self.send(peer, encode_frame(Ping(number)))
+        for peer in due.dead:
+            link = self._links.get(peer)
+            if link is not None:
+                log.info("link to %s is silent: closed", link.address)
+                link.abort()
+
+    # ------------------------------------------------------------ sending
+
+    def send(self, peer: PeerKey, frame: bytes) -> None:
+        """Offer one encoded frame; a link that is full is closed, sync refills it later."""
+        link = self._links.get(peer)
+        if link is not None and not link.offer(frame):
+            log.warning("link to %s takes nothing any more: closed", link.address)
+            link.abort()
+
+    def hang_up(self, peer: PeerKey, code: str, reason: str) -> None:
+        """Say why, and close."""
+        link = self._links.get(peer)
+        if link is not None:
+            log.info("closing the link to %s: %s (%s)", link.address, reason, code)
+            link.offer(encode_frame(Bye(code, reason)))
+            self._tasks.create_task(link.close(), name=f"close {link.address}")
+
+    async def close_all(self) -> None:
+        """Say goodbye to everyone."""
+        links = list(self._links.values())
+        for link in links:
+            link.offer(encode_frame(Bye("leaving")))
+        await asyncio.gather(*(link.close() for link in links))
+
+    # ------------------------------------------------------------ getting links
+
+    def accepted(self, pipe: TcpPipe) -> None:
+        """A caller came."""
+        if self._strangers >= MAX_HANDSHAKES:
+            log.warning("too many callers that prove nothing: %s refused", pipe.address)
+            pipe.abort()
+            return
+        self._tasks.create_task(self._incoming(pipe), name=f"incoming {pipe.address}")
+
+    async def _incoming(self, pipe: TcpPipe) -> None:
+        self._strangers += 1
+        stranger = True
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                already = await pipe.read()
+            if already[:1] == b"{":
+                if self._plain is None:
+                    log.info("%s speaks the old dialect, which is not switched on", pipe.address)
+                    pipe.write(PLAIN_REFUSAL)
+                    await pipe.close()
+                    return
+                self._strangers -= 1
+                stranger = False
+                await self._plain.serve(pipe, already)
+                return
+            link = await accept_secure(pipe, self._identity, already)
+        except TimeoutError:
+            log.info("%s called and said nothing", pipe.address)
+            pipe.abort()
+            return
+        except (LinkError, RemoteProtocolError) as exc:
+            log.info("caller %s refused: %s", pipe.address, exc.sentence())
+            pipe.abort()
+            return
+        except BaseException:
+            pipe.abort()
+            raise
+        finally:
+            if stranger:
+                self._strangers -= 1
+        await self._live_link(link)
+
+    async def _dial(self, target: Target) -> None:
+        link: Link | None = None
+        try:
+            link = await dial_secure(await dial(target.host, target.port), self._identity)
+        except (LinkError, RemoteProtocolError) as exc:
+            log.debug("dialling failed: %s", exc.sentence())
+        finally:
+            self._mesh.dialled(target, link.peer if link is not None else None, self._now())
+        if link is not None:
+            await self._live_link(link)
+
+    async def _live_link(self, link: Link) -> None:
+        """Read frames of a proven link until it ends."""
+        peer = link.peer
+        if peer == self._identity.key:
+            link.offer(encode_frame(Bye("same_key", "this peer has the same key as you")))
+            await link.close()
+            return
+        if not self._mesh.keep(peer, self._now(), dialled=link.dialled):
+            link.offer(encode_frame(Bye("duplicate")))
+            await link.close()
+            return
+        older = self._links.get(peer)
+        self._links[peer] = link
+        if older is not None:
+            older.offer(encode_frame(Bye("duplicate")))
+            self._tasks.create_task(older.close(), name=f"close duplicate {older.address}")
+        number = self._keepalive.up(peer, self._now())
+        self._events.link_up(link)
+        self.send(peer, encode_frame(Ping(number)))
+        reason = "closed"
+        try:
+            while True:
+                raw = await link.receive()
+                now = self._now()
+                if self._links.get(peer) is not link:
+                    break
+                self._keepalive.heard(peer, now)
+                self._mesh.heard(peer, now)
+                frame = decode_frame(raw)
+                if isinstance(frame, Pong):
+                    self._keepalive.answered(peer, frame.number, now)
+                await self._events.frame(peer, frame)
+        except LinkLost as exc:
+            reason = str(exc)
+        except SandpiperError as exc:
+            reason = exc.sentence()
+            log.warning("link to %s closed: %s", link.address, reason)
+            link.offer(encode_frame(Bye(exc.code[:32], str(exc)[:400])))
+            await link.close()
+        finally:
+            link.abort()
+            if self._links.get(peer) is link:
+                del self._links[peer]
+                self._keepalive.down(peer)
+                self._mesh.lost(peer, self._now())
+                self._events.link_down(peer, reason)

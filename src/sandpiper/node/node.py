@@ -1,0 +1,342 @@
+"""One profile, running: its life from first beacon to goodbye, and what faces may ask and do.
+
+    async with Node(identity, "alice", history_path, settings) as node:
+        room = node.join("general")
+        node.post(room, Text("hello"))
+
+Everything happens on one event loop; commands are plain calls that take effect at once and raise our errors.
+What happens is told to subscribers as notices (`sandpiper.core.events` and `sandpiper.node.notices`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from sandpiper.core.discovery import Discovery
+from sandpiper.core.events import JoinOpen, LeaveRoom, OpenDirect, Post, SetPresence, SetTyping
+from sandpiper.core.mesh import Mesh
+from sandpiper.core.names import Names
+from sandpiper.core.room import Room
+from sandpiper.crypto.identity import Identity
+from sandpiper.crypto.rooms import direct_room, open_room
+from sandpiper.errors import SandpiperError, StoreError
+from sandpiper.net.beacons import Beacons, Identifying, peer_id
+from sandpiper.net.lan import Multicast
+from sandpiper.net.link import Link
+from sandpiper.net.links import Links
+from sandpiper.net.p2pchat import PlainChat
+from sandpiper.net.tcp import Listener, listen
+from sandpiper.node.notices import NodeSettings, PlainMessage, PlainPeer, Subscriber, moment
+from sandpiper.node.runner import Runner
+from sandpiper.store.history import open_history
+from sandpiper.store.reader import Reader
+from sandpiper.wire.ids import PeerKey, RecordId, RoomId
+from sandpiper.wire.records import AnyBody, Text
+
+log = logging.getLogger(__name__)
+
+SLEEP_JUMP_MS = 10_000  # the clocks part by this much between two looks: the machine slept
+LONGEST_NAP = 30.0  # seconds between two looks at the clocks
+OLD_ROOM = "general"  # the one room of the old dialect
+
+
+class Node:
+    """A running peer. Use it as an async context manager; leaving it says goodbye and closes the history."""
+
+    def __init__(self, identity: Identity, nick: str, history: Path, settings: NodeSettings) -> None:
+        self.key = identity.key
+        self.settings = settings
+        self.port = 0
+        """Where we listen, once running."""
+        self._identity = identity
+        self._first_nick = nick
+        self._path = history
+        self._early: list[Subscriber] = []
+        self._ready = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._poked = asyncio.Event()
+        self._naps_until = float("inf")
+        self._task: asyncio.Task[None] | None = None
+        self._mesh = Mesh(self.key, random.Random())  # noqa: S311 - jitter only
+        self._lan = Multicast(settings.group, settings.group_port, settings.interfaces)
+        self._plain: PlainChat | None = None
+        self._run: Runner
+        self._links: Links
+        self._beacons: Beacons
+
+    # ------------------------------------------------------------ life
+
+    async def __aenter__(self) -> Node:
+        """Open the history, listen, announce; returns once others can find us.
+
+        Raises:
+            SandpiperError: the port, an interface or the history file cannot be used.
+        """
+        self._task = asyncio.create_task(self._live(), name="node")
+        ready = asyncio.create_task(self._ready.wait(), name="node-ready")
+        await asyncio.wait({self._task, ready}, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if self._task.done():
+            await self.finished()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave: a last beacon, goodbyes, everything on disk."""
+        self._stopping.set()
+        await self.finished()
+
+    async def finished(self) -> None:
+        """Wait until the node has ended; raises what ended it, if that was no ordinary end."""
+        if self._task is None:
+            return
+        try:
+            await asyncio.shield(self._task)
+        except ExceptionGroup as group:
+            ours = group.subgroup(SandpiperError)
+            if ours is None:
+                raise
+            first: BaseException = ours
+            while isinstance(first, BaseExceptionGroup):
+                first = first.exceptions[0]
+            raise first from group
+
+    async def _live(self) -> None:
+        opened = await asyncio.to_thread(open_history, self._path)
+        try:
+            self._run = Runner(self._identity, self._first_nick, opened.history, self._poke)
+            for subscriber in self._early:
+                self._run.subscribe(subscriber)
+            if opened.damaged is not None:
+                self._run.problem(
+                    "damaged",
+                    f"The history file was damaged. It was kept aside as {opened.damaged} and a new one was begun.",
+                    "Peers that you meet send back what they have, your own messages included.",
+                )
+            await self._be_on_the_network()
+        finally:
+            opened.history.close()
+
+    async def _be_on_the_network(self) -> None:
+        settings = self.settings
+        listener: Listener | None = None
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                if settings.plain:
+                    self._plain = PlainChat(peer_id(self.key), self.nick, tasks, self._plain_said, self._plain_peer)
+                self._links = Links(self._identity, self._mesh, self._run, tasks, moment, self._plain)
+                self._run.links = self._links
+                discovery = Discovery(peer_id(self.key), random.Random(), moment())  # noqa: S311 - jitter only
+                self._beacons = Beacons(
+                    self._lan, discovery, self._mesh, moment, self._us, self._skewed, self._poke, self._plain
+                )
+                listener = await listen(self._links.accepted, settings.ports, settings.hosts)
+                self.port = listener.port
+                if self._plain is not None:
+                    self._plain.port = self.port
+                for host, port in settings.peers:
+                    self._mesh.given(host, port, moment())
+                own = [tasks.create_task(self._keep_time(), name="time")]
+                if settings.multicast:
+                    await self._lan.look()
+                    own.append(tasks.create_task(self._beacons.follow(), name="interfaces"))
+                self._tick()
+                self._ready.set()
+                await self._stopping.wait()
+                for task in own:
+                    task.cancel()
+                self._beacons.leave()
+                listener.close()
+                if self._plain is not None:
+                    await self._plain.close()
+                await self._links.close_all()
+        finally:
+            if listener is not None:
+                listener.close()
+            self._lan.close()
+
+    # ------------------------------------------------------------ time
+
+    def _poke(self) -> None:
+        """Have `_keep_time` look again, when something wants to happen sooner than it wakes."""
+        if self._ready.is_set() and self._next() < self._naps_until:
+            self._poked.set()
+
+    def _next(self) -> float:
+        times = (self._run.engine.deadline(), self._links.deadline(), self._beacons.deadline())
+        return min((t for t in times if t is not None), default=float("inf"))
+
+    def _tick(self) -> None:
+        self._beacons.tick()
+        self._links.tick()
+        self._run.tick()
+
+    async def _keep_time(self) -> None:
+        start = moment()
+        drift = start.wall_ms - start.mono * 1000
+        while True:
+            self._poked.clear()
+            self._naps_until = self._next()
+            nap = max(0.0, min(self._naps_until - time.monotonic(), LONGEST_NAP))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(nap):
+                    await self._poked.wait()
+            now = moment()
+            jump = now.wall_ms - now.mono * 1000 - drift
+            drift += jump
+            if jump > SLEEP_JUMP_MS:
+                log.info("the clock jumped by %.0f s: relinking", jump / 1000)
+                self._beacons.again()
+                self._links.network_changed()
+            self._tick()
+
+    # ------------------------------------------------------------ what faces may ask
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Call `subscriber` with every notice from now on, on the event loop; the result ends that. Before the node
+        runs, so that the first notices are not missed, or later."""
+        if self._task is None:
+            self._early.append(subscriber)
+            return lambda: self._run.subscribe(subscriber)()
+        return self._run.subscribe(subscriber)
+
+    @property
+    def nick(self) -> str:
+        """What we are called."""
+        return self._run.engine.nick
+
+    @property
+    def status(self) -> str:
+        """Our away message; empty: present."""
+        return self._run.engine.status
+
+    @property
+    def names(self) -> Names:
+        """What everybody is called on our screen."""
+        return self._run.names
+
+    @property
+    def ignored(self) -> frozenset[PeerKey]:
+        """Peers whose words are hidden."""
+        return frozenset(self._run.ignored)
+
+    @property
+    def lan_problems(self) -> dict[str, str]:
+        """Interface addresses that carry no beacons, and why."""
+        return dict(self._lan.problems)
+
+    def rooms(self) -> tuple[Room, ...]:
+        """The rooms we are in."""
+        return self._run.engine.rooms()
+
+    def room(self, room: RoomId) -> Room | None:
+        """One of the rooms we are in."""
+        return self._run.engine.room(room)
+
+    def members(self, room: RoomId) -> tuple[PeerKey, ...]:
+        """Linked peers that share a room."""
+        return self._run.engine.members(room)
+
+    def linked(self) -> tuple[PeerKey, ...]:
+        """All linked peers."""
+        return self._run.engine.linked()
+
+    def link(self, peer: PeerKey) -> Link | None:
+        """The live link to a peer: its path and address."""
+        return self._links.get(peer)
+
+    def rtt(self, peer: PeerKey) -> float | None:
+        """The last measured round trip to a peer, in seconds."""
+        return self._links.rtt(peer)
+
+    def reader(self) -> Reader:
+        """A connection for reading the history; use it off the event loop for anything long."""
+        return Reader(self._path)
+
+    def undelivered(self) -> int:
+        """How many of our messages some linked member is not known to hold yet."""
+        return self._run.engine.undelivered()
+
+    # ------------------------------------------------------------ what faces may do
+
+    def join(self, name: str) -> RoomId:
+        """Join the open room of this (normalised) name."""
+        self._run.do(JoinOpen(name))
+        return open_room(name)
+
+    def open_direct(self, peer: PeerKey) -> RoomId:
+        """Join the direct room with a peer, linked or not."""
+        self._run.do(OpenDirect(peer))
+        return direct_room(self.key, peer)
+
+    def leave(self, room: RoomId) -> None:
+        """Leave a room; its history stays."""
+        self._run.do(LeaveRoom(room))
+
+    def post(self, room: RoomId, body: AnyBody) -> None:
+        """Append a record of ours; on disk, and offered to every linked member, when this returns.
+
+        Raises:
+            UsageError: we are not in that room.
+            StoreError: it could not be kept, and was not sent.
+        """
+        self._run.do(Post(room, body))
+        if self._plain is not None and isinstance(body, Text) and room == open_room(OLD_ROOM):
+            self._plain.say(f"* {self.nick} {body.text}" if body.action else body.text)
+
+    def set_presence(self, nick: str, status: str = "") -> None:
+        """Be called `nick` (already checked) with this away message."""
+        self._run.nick = nick
+        self._run.names.learn(self.key, nick)
+        if self._plain is not None:
+            self._plain.nick = nick
+        self._run.do(SetPresence(nick, status))
+
+    def typing(self, room: RoomId) -> None:
+        """Tell the others that the person is typing."""
+        self._run.do(SetTyping(room))
+
+    def connect(self, host: str, port: int) -> None:
+        """Dial an address now and whenever its link is lost, until the end."""
+        self._mesh.given(host, port, moment())
+        self._poke()
+
+    def ignore(self, peer: PeerKey, *, ignored: bool) -> None:
+        """Hide what a peer says (or not); remembered."""
+        (self._run.ignored.add if ignored else self._run.ignored.discard)(peer)
+        self._run.history.set_ignored(peer, ignored=ignored)
+
+    # ------------------------------------------------------------ what the parts ask and tell
+
+    def _us(self) -> Identifying:
+        return Identifying(self.key, self.nick, self.port, self._run.engine.open_tags())
+
+    def _skewed(self, nick: str, seconds: float) -> None:
+        self._run.problem(
+            "clock_skew",
+            f"The clock of {nick} is {abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} this one.",
+            "Times shown may be wrong; the order of messages is not affected.",
+        )
+
+    def _plain_said(self, author: PeerKey, message: RecordId, nick: str, time_ms: int, text: str) -> None:
+        room = open_room(OLD_ROOM)
+        if self._run.engine.room(room) is None:
+            return
+        try:
+            self._run.history.append_plain(room, message, author, nick, time_ms, text)
+            self._run.history.commit()
+        except StoreError as exc:
+            self._run.problem(exc.code, str(exc), exc.hint)
+            return
+        self._run.tell(PlainMessage(room, message, author, nick, time_ms, text))
+
+    def _plain_peer(self, author: PeerKey, nick: str, linked: bool) -> None:
+        self._run.tell(PlainPeer(author, nick, linked))

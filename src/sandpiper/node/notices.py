@@ -1,0 +1,67 @@
+"""What a node is told at its start, and what it tells beside the engine's own notices."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from sandpiper.core.events import Notice, Now
+from sandpiper.wire.beacon import DEFAULT_GROUP, DEFAULT_PORT
+from sandpiper.wire.ids import PeerKey, RecordId, RoomId
+
+DEFAULT_PORTS = range(8080, 9000)  # as the founding project
+
+
+class NodeSettings(Struct, frozen=True):
+    """Where a node listens and whom it looks for.
+
+    It listens on the first free one of `ports`, on all addresses or on `hosts`. `interfaces` are names, empty means
+    all; `peers` are addresses to dial always; `plain` switches the old p2pchat dialect on.
+    """
+
+    ports: range = DEFAULT_PORTS
+    hosts: tuple[str, ...] = ()
+    group: str = DEFAULT_GROUP
+    group_port: int = DEFAULT_PORT
+    multicast: bool = True
+    interfaces: tuple[str, ...] = ()
+    peers: tuple[tuple[str, int], ...] = ()
+    plain: bool = False
+
+
+class Problem(Struct, frozen=True):
+    """Something a person must know: what happened, and what to do next."""
+
+    code: str
+    text: str
+    hint: str = ""
+
+
+class PlainMessage(Struct, frozen=True):
+    """A peer of the old dialect said something in the open room; nobody signed it. `time` is in ms since 1970."""
+
+    room: RoomId
+    id: RecordId
+    author: PeerKey
+    nick: str
+    time: int
+    text: str
+
+
+class PlainPeer(Struct, frozen=True):
+    """A peer of the old dialect came or went."""
+
+    author: PeerKey
+    nick: str
+    linked: bool
+
+
+NodeNotice = Notice | Problem | PlainMessage | PlainPeer
+Subscriber = Callable[[NodeNotice], None]
+
+
+def moment() -> Now:
+    """Now, on both clocks."""
+    return Now(time.monotonic(), time.time_ns() // 1_000_000)

@@ -1,0 +1,189 @@
+"""Carries out what the engine asks for: frames to links, records to disk, notices to faces. In that order of care.
+
+The rule that makes a crash harmless: nothing is told to anyone before it is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from sandpiper.core.engine import Engine
+from sandpiper.core.events import (
+    Accepted,
+    Append,
+    Effect,
+    Event,
+    Hangup,
+    PeerChanged,
+    PeerDown,
+    PeerUp,
+    Received,
+    Refused,
+    SaveRoom,
+    Send,
+    Serve,
+    Tick,
+)
+from sandpiper.core.names import Names
+from sandpiper.crypto.identity import Identity
+from sandpiper.crypto.signing import open_records
+from sandpiper.errors import StoreError
+from sandpiper.net.link import Link
+from sandpiper.net.links import Links
+from sandpiper.node.notices import NodeNotice, Problem, Subscriber, moment
+from sandpiper.store.history import History
+from sandpiper.store.reader import Reader
+from sandpiper.wire.frames import AnyFrame, Records, encode_frame
+from sandpiper.wire.ids import PeerKey, RoomId
+from sandpiper.wire.records import Record
+from sandpiper.wire.text import clean_line
+
+log = logging.getLogger(__name__)
+
+THREAD_FROM = 8  # records in one frame from which signatures are checked off the event loop
+
+
+class Runner:
+    """The engine with its history file and links (`LinkEvents`). `links` is set before the first link comes."""
+
+    links: Links
+
+    def __init__(self, identity: Identity, nick: str, history: History, poke: Callable[[], None]) -> None:
+        """`poke` is called when the engine may want a `Tick` sooner than before."""
+        self.nick = nick
+        self.history = history
+        self.names = Names(identity.key, nick)
+        self.ignored: set[PeerKey] = set()
+        self._identity = identity
+        self._rng = random.Random()  # noqa: S311 - jitter only
+        self._poke = poke
+        self._subscribers: list[Subscriber] = []
+        self.engine = self._begin()
+
+    def _begin(self) -> Engine:
+        """An engine that knows what the disk holds."""
+        with Reader(self.history.path) as reader:
+            for peer in reversed(reader.peers()):
+                self.names.learn(peer.key, peer.nick)
+                if peer.ignored:
+                    self.ignored.add(peer.key)
+        return Engine(self._identity, self.nick, self._rng, moment(), self.history.load_rooms())
+
+    # ------------------------------------------------------------ telling
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Call `subscriber` with every notice from now on; the result ends that."""
+        self._subscribers.append(subscriber)
+        return lambda: self._subscribers.remove(subscriber)
+
+    def tell(self, notice: NodeNotice) -> None:
+        """Give a notice to every subscriber."""
+        for subscriber in tuple(self._subscribers):
+            subscriber(notice)
+
+    def problem(self, code: str, text: str, hint: str = "") -> None:
+        """Log a problem and tell it."""
+        log.warning("%s %s", text, hint)
+        self.tell(Problem(code, text, hint))
+
+    # ------------------------------------------------------------ events in, effects out
+
+    def do(self, event: Event) -> None:
+        """Hand one event to the engine and carry out what it asks for.
+
+        Raises:
+            UsageError: a command that cannot be done.
+            StoreError: the disk failed. The engine has begun again from what the disk holds, and links are closed,
+                so that nobody hears of what could not be kept.
+        """
+        try:
+            self._perform(self.engine.handle(event, moment()))
+        except StoreError as exc:
+            log.error("history: %s", exc.sentence())
+            self.history.rollback()
+            for peer in self.engine.linked():
+                self.links.hang_up(peer, "store", "this peer's disk failed")
+            self.engine = self._begin()
+            raise
+        self._poke()
+
+    def tick(self) -> None:
+        """The engine's deadline has come."""
+        try:
+            self.do(Tick())
+        except StoreError as exc:
+            self.problem(exc.code, str(exc), exc.hint)
+
+    def _perform(self, effects: list[Effect]) -> None:
+        history = self.history
+        for effect in effects:
+            match effect:
+                case Send(peers=peers, frame=frame):
+                    history.commit()
+                    raw = encode_frame(frame)
+                    for peer in peers:
+                        self.links.send(peer, raw)
+                case Append():
+                    history.append(effect)
+                case Accepted(mine=mine):
+                    if mine:
+                        history.commit()
+                    self.tell(effect)
+                case Serve():
+                    history.commit()
+                    self._serve(effect)
+                case SaveRoom():
+                    history.save_room(effect)
+                case Hangup(peer=peer, code=code, reason=reason):
+                    self.links.hang_up(peer, code, reason)
+                case Refused(peer=peer, code=code, reason=reason):
+                    log.info("refused from %s: %s (%s)", self.names.show(peer), reason, code)
+                case PeerChanged(peer=peer, nick=nick, state=state):
+                    if state == "linked":
+                        self.names.learn(peer, nick)
+                        history.saw_peer(peer, nick, moment().wall_ms)
+                    self.tell(effect)
+                case _:
+                    self.tell(effect)
+        history.commit()
+
+    def _serve(self, serve: Serve) -> None:
+        found = self.history.raws(serve.room, serve.places)
+        records = tuple(raw for _, _, raw in found) or tuple(self.history.raws_by_id(serve.room, serve.ids))
+        self.links.send(serve.peer, encode_frame(Records(serve.room, records, serve.answer)))
+        for author, seq, _ in found:
+            self.engine.served(serve.peer, serve.room, author, seq)
+
+    # ------------------------------------------------------------ links (LinkEvents)
+
+    def link_up(self, link: Link) -> None:
+        """See `LinkEvents`."""
+        self.do(PeerUp(link.peer, link.path))
+
+    def link_down(self, peer: PeerKey, reason: str) -> None:
+        """See `LinkEvents`."""
+        self.do(PeerDown(peer, clean_line(reason, 200)))
+
+    async def frame(self, peer: PeerKey, frame: AnyFrame) -> None:
+        """See `LinkEvents`. Signatures of a batch are checked on two threads; libsodium lets go of the GIL."""
+        records: tuple[Record, ...] = ()
+        if isinstance(frame, Records):
+            room, raws = RoomId(frame.room), frame.records
+            if self.engine.room(room) is None:
+                return
+            if len(raws) < THREAD_FROM:
+                records = open_records(raws, room)
+            else:
+                half = len(raws) // 2
+                first = asyncio.to_thread(open_records, raws[:half], room)
+                rest = asyncio.to_thread(open_records, raws[half:], room)
+                records = tuple(record for part in await asyncio.gather(first, rest) for record in part)
+        try:
+            self.do(Received(peer, frame, records))
+        except StoreError as exc:
+            self.problem(exc.code, str(exc), exc.hint)
+            raise

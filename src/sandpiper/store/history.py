@@ -1,0 +1,369 @@
+"""The history file: keeps every accepted record, and gives the engine and other peers back what they ask for.
+
+One writer (the node, in its own thread of control); faces read through `sandpiper.store.reader`. Appends gather in
+one transaction until `commit`, which never waits for the disk: WAL with synchronous=NORMAL survives `kill -9` at any
+moment, and checkpoints run on a thread of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from msgspec import Struct
+
+from sandpiper.core.events import Append, SaveRoom, StoredLog, StoredRoom
+from sandpiper.crypto.signing import reopen_record
+from sandpiper.errors import StoreError
+from sandpiper.store.schema import migrate
+from sandpiper.wire.ids import PeerKey, RecordId, RoomId
+from sandpiper.wire.limits import MAX_BATCH_BYTES
+from sandpiper.wire.records import Edit, Head, Profile, React, Record, Retract, Text, Topic
+
+CHECKPOINT_EVERY = 1000  # pages of WAL before it is folded into the file: about 4 MiB
+BUSY_MS = 5000  # another process reads or exports: wait this long for its lock
+
+_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = NORMAL",
+    "PRAGMA wal_autocheckpoint = 0",
+    f"PRAGMA busy_timeout = {BUSY_MS}",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA secure_delete = FAST",
+    "PRAGMA cache_size = -4096",
+)
+
+
+@contextlib.contextmanager
+def sql_errors(path: Path, doing: str) -> Iterator[None]:
+    """Turn SQLite's errors into ours, with what to do next."""
+    try:
+        yield
+    except sqlite3.Error as exc:
+        name = getattr(exc, "sqlite_errorname", "") or ""
+        if name.startswith("SQLITE_FULL"):
+            raise StoreError(
+                f"The disk that holds {path} is full: {doing} failed and nothing was sent.",
+                hint="Make room on the disk, then send again; nothing that was shown as sent is lost.",
+                code="disk_full",
+            ) from exc
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            raise StoreError(
+                f"The history file {path} is damaged ({exc}).",
+                hint="Start again: the damaged file is then kept aside and a new one begins; peers send what they have.",
+                code="damaged",
+            ) from exc
+        if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
+            raise StoreError(
+                f"The history file {path} cannot be written ({exc}).",
+                hint="Check the rights of its folder (sandpiper doctor says which), or set SANDPIPER_HOME.",
+                code="not_writable",
+            ) from exc
+        raise StoreError(
+            f"The history file {path} failed: {doing} ({exc}).", hint="Run: sandpiper doctor", code="store"
+        ) from exc
+
+
+class Opened(Struct, frozen=True):
+    """How opening went: `damaged` is where a damaged file was moved to, if it was."""
+
+    history: History
+    damaged: Path | None
+
+
+class History:
+    """A profile's `history.db`, opened for writing. Not thread-safe: one owner."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file; see `open_history` for what damaged files get.
+
+        Raises:
+            StoreError: it cannot be opened, or is damaged.
+        """
+        self.path = path
+        self._rooms: dict[bytes, int] = {}
+        self._authors: dict[bytes, int] = {}
+        self._dirty = False
+        self._appended = 0
+        self._checkpoint: threading.Thread | None = None
+        with sql_errors(path, "opening it"):
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            try:
+                with contextlib.suppress(OSError):
+                    os.chmod(path, 0o600)
+                for pragma in _PRAGMAS:
+                    self._db.execute(pragma)
+                found = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+                if found != "ok":
+                    raise StoreError(f"The history file {path} is damaged ({found}).", code="damaged")
+                migrate(self._db)
+                self._rooms = dict(self._db.execute("SELECT id, n FROM rooms"))
+                self._authors = dict(self._db.execute("SELECT key, n FROM authors"))
+            except BaseException:
+                self._db.close()
+                raise
+
+    def close(self) -> None:
+        """Commit and close; the file then stands alone, without a WAL beside it."""
+        with sql_errors(self.path, "closing it"):
+            try:
+                self.commit()
+            finally:
+                if self._checkpoint is not None:
+                    self._checkpoint.join()
+                with contextlib.suppress(sqlite3.Error):
+                    self._db.execute("PRAGMA optimize")
+                self._db.close()
+
+    def rollback(self) -> None:
+        """Forget what was appended since the last commit."""
+        self._dirty = False
+        if self._db.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+        self._rooms = dict(self._db.execute("SELECT id, n FROM rooms"))
+        self._authors = dict(self._db.execute("SELECT key, n FROM authors"))
+
+    def commit(self) -> None:
+        """Make everything appended so far survive a crash of this process.
+
+        Raises:
+            StoreError: the disk is full or failed; nothing of this transaction is kept.
+        """
+        if not self._dirty:
+            return
+        with sql_errors(self.path, "keeping messages"):
+            try:
+                self._db.execute("COMMIT")
+            except sqlite3.Error:
+                self.rollback()
+                raise
+        self._dirty = False
+        if self._appended >= CHECKPOINT_EVERY and (self._checkpoint is None or not self._checkpoint.is_alive()):
+            self._appended = 0
+            self._checkpoint = threading.Thread(target=self._fold, name="history-checkpoint", daemon=True)
+            self._checkpoint.start()
+
+    def _fold(self) -> None:
+        """Fold the WAL into the file, on a thread and connection of its own: this is what waits for the disk."""
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self.path)) as db:
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def _begin(self) -> None:
+        if not self._dirty:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._dirty = True
+
+    # ------------------------------------------------------------ keeping
+
+    def save_room(self, room: SaveRoom) -> None:
+        """Remember that the profile is, or no longer is, in a room."""
+        with sql_errors(self.path, "keeping a room"):
+            self._begin()
+            self._db.execute(
+                "INSERT INTO rooms (id, name, kind, peer, joined) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (id) DO UPDATE SET joined = excluded.joined",
+                (room.room, room.name, room.kind, room.peer, room.joined),
+            )
+            self._rooms[room.room] = self._db.execute("SELECT n FROM rooms WHERE id = ?", (room.room,)).fetchone()[0]
+
+    def append(self, append: Append) -> None:
+        """Keep an accepted record, and what it means for people. Nothing is safe before `commit`."""
+        with sql_errors(self.path, "keeping a message"):
+            self._begin()
+            self._append(append.record, append.clock, append.main)
+        self._appended += 1
+
+    def _append(self, record: Record, clock: int, main: bool) -> None:
+        db, room, author = self._db, self._rooms[record.room], self._author(record.author)
+        db.execute(
+            "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (room, author, record.seq, main, record.id, clock, record.raw),
+        )
+        db.executemany(
+            "DELETE FROM tips WHERE id = ?", [(dep.id,) for dep in record.deps] + [(record.prev,)]
+        )
+        db.execute("INSERT OR IGNORE INTO tips VALUES (?, ?, ?, ?)", (record.id, room, author, record.seq))
+        match record.body:
+            case Text(text=text, reply_to=reply_to, action=action):
+                db.execute(
+                    "INSERT INTO messages (room, clock, id, author, seq, time, text, action, reply_to)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (room, clock, record.id, author, record.seq, record.time, text, action, reply_to),
+                )
+            case Edit(target=target, text=text):
+                db.execute(
+                    "UPDATE messages SET text = ?, edited = 1"
+                    " WHERE id = ? AND room = ? AND author = ? AND NOT retracted",
+                    (text, target, room, author),
+                )
+            case Retract(target=target):
+                db.execute(
+                    "UPDATE messages SET text = '', retracted = 1 WHERE id = ? AND room = ? AND author = ?",
+                    (target, room, author),
+                )
+            case React(target=target, emoji=emoji, add=True):
+                db.execute("INSERT OR IGNORE INTO reactions VALUES (?, ?, ?)", (target, author, emoji))
+            case React(target=target, emoji=emoji):
+                db.execute(
+                    "DELETE FROM reactions WHERE target = ? AND author = ? AND emoji = ?", (target, author, emoji)
+                )
+            case Topic(text=text):
+                db.execute(
+                    "UPDATE rooms SET topic = ?, topic_clock = ?, topic_id = ?"
+                    " WHERE n = ? AND (topic_clock, topic_id) < (?, ?)",
+                    (text, clock, record.id, room, clock, record.id),
+                )
+            case Profile(nick=nick):
+                db.execute("INSERT OR REPLACE INTO nicks VALUES (?, ?, ?)", (room, author, nick))
+            case _:
+                pass  # kinds of later versions are kept as they are
+
+    def append_plain(self, room: RoomId, message: RecordId, author: PeerKey, nick: str, time_ms: int, text: str) -> None:
+        """Keep a message of an old dialect: shown in the room, never synced, because nobody signed it."""
+        with sql_errors(self.path, "keeping a message"):
+            self._begin()
+            n, who = self._rooms[room], self._author(author, plain=True)
+            self._db.execute("INSERT OR REPLACE INTO nicks VALUES (?, ?, ?)", (n, who, nick))
+            self._db.execute(
+                "INSERT OR IGNORE INTO messages (room, clock, id, author, seq, time, text, action, reply_to)"
+                " VALUES (?, ?, ?, ?, 0, ?, ?, 0, x'')",
+                (n, time_ms, message, who, time_ms, text),
+            )
+
+    def _author(self, key: PeerKey, *, plain: bool = False) -> int:
+        n = self._authors.get(key)
+        if n is None:
+            row = self._db.execute(
+                "INSERT INTO authors (key, plain) VALUES (?, ?) RETURNING n", (key, plain)
+            ).fetchone()
+            n = self._authors[key] = row[0]
+        return n
+
+    def saw_peer(self, key: PeerKey, nick: str, now_ms: int) -> None:
+        """Remember a linked peer and what it is called."""
+        with sql_errors(self.path, "keeping a peer"):
+            self._begin()
+            self._db.execute(
+                "INSERT INTO peers (key, nick, first_seen, last_seen) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (key) DO UPDATE SET nick = excluded.nick, last_seen = excluded.last_seen",
+                (key, nick, now_ms, now_ms),
+            )
+
+    def set_ignored(self, key: PeerKey, *, ignored: bool) -> None:
+        """Hide (or show again) what a peer says, on this profile only."""
+        with sql_errors(self.path, "keeping a choice"):
+            self._begin()
+            self._db.execute("UPDATE peers SET ignored = ? WHERE key = ?", (ignored, key))
+            self.commit()
+
+    # ------------------------------------------------------------ giving back
+
+    def load_rooms(self) -> list[StoredRoom]:
+        """All rooms that the profile was ever in, as the engine needs them."""
+        with sql_errors(self.path, "reading it"):
+            rows = self._db.execute(
+                "SELECT n, id, name, kind, peer, joined, topic, topic_clock, topic_id FROM rooms ORDER BY n"
+            ).fetchall()
+            return [
+                StoredRoom(
+                    room=RoomId(room),
+                    name=name,
+                    kind=kind,
+                    peer=peer,
+                    logs=tuple(self._load_logs(n)),
+                    tips=tuple(self._load_tips(n)),
+                    topic=topic,
+                    topic_place=(topic_clock, topic_id),
+                    joined=bool(joined),
+                )
+                for n, room, name, kind, peer, joined, topic, topic_clock, topic_id in rows
+            ]
+
+    def _load_logs(self, room: int) -> Iterator[StoredLog]:
+        forks: dict[int, list[tuple[Head, int, RecordId]]] = {}
+        keys = {n: key for key, n in self._authors.items()}
+        query = "SELECT author, seq, id, clock, raw FROM records WHERE room = ? AND NOT main"
+        for author, seq, record, clock, raw in self._db.execute(query, (room,)):
+            place = Head(keys[author], seq, record)
+            forks.setdefault(author, []).append((place, clock, reopen_record(raw).prev))
+        nicks = dict(self._db.execute("SELECT author, nick FROM nicks WHERE room = ?", (room,)))
+        logs: dict[int, tuple[bytearray, list[int]]] = {}
+        query = "SELECT author, id, clock FROM records WHERE room = ? AND main ORDER BY author, seq"
+        for author, record, clock in self._db.execute(query, (room,)):
+            ids, clocks = logs.setdefault(author, (bytearray(), []))
+            ids += record
+            clocks.append(clock)
+        for author, (ids, clocks) in logs.items():
+            yield StoredLog(
+                author=PeerKey(keys[author]),
+                ids=bytes(ids),
+                clocks=tuple(clocks),
+                forks=tuple(forks.get(author, ())),
+                nick=nicks.get(author, ""),
+            )
+
+    def _load_tips(self, room: int) -> Iterator[Head]:
+        keys = {n: key for key, n in self._authors.items()}
+        for record, author, seq in self._db.execute("SELECT id, author, seq FROM tips WHERE room = ?", (room,)):
+            yield Head(keys[author], seq, record)
+
+    def raws(self, room: RoomId, places: Iterable[tuple[PeerKey, int]]) -> list[tuple[PeerKey, int, bytes]]:
+        """Records by place, in the order asked for, cut before `MAX_BATCH_BYTES`; at least one when any is there."""
+        out: list[tuple[PeerKey, int, bytes]] = []
+        size, n = 0, self._rooms.get(room, -1)
+        with sql_errors(self.path, "reading it"):
+            for author, seq in places:
+                row = self._db.execute(
+                    "SELECT raw FROM records WHERE room = ? AND author = ? AND seq = ? AND main",
+                    (n, self._authors.get(author, -1), seq),
+                ).fetchone()
+                if row is None:
+                    break
+                size += len(row[0])
+                if out and size > MAX_BATCH_BYTES:
+                    break
+                out.append((author, seq, row[0]))
+        return out
+
+    def raws_by_id(self, room: RoomId, ids: Iterable[RecordId]) -> list[bytes]:
+        """Records by id, cut before `MAX_BATCH_BYTES`."""
+        out: list[bytes] = []
+        size, n = 0, self._rooms.get(room, -1)
+        with sql_errors(self.path, "reading it"):
+            for record in ids:
+                row = self._db.execute("SELECT raw FROM records WHERE id = ? AND room = ?", (record, n)).fetchone()
+                if row is not None:
+                    size += len(row[0])
+                    if out and size > MAX_BATCH_BYTES:
+                        break
+                    out.append(row[0])
+        return out
+
+
+def open_history(path: Path) -> Opened:
+    """Open a profile's history. A damaged file is moved aside, with its name in the result, and a new one begun.
+
+    Raises:
+        StoreError: it cannot be opened and moving it aside would not help (rights, full disk, newer version).
+    """
+    try:
+        return Opened(History(path), None)
+    except StoreError as exc:
+        if exc.code != "damaged":
+            raise
+    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+    count = 1
+    while aside.exists():
+        count += 1
+        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{count}")
+    for suffix in ("", "-wal", "-shm"):
+        beside = path.with_name(path.name + suffix)
+        if beside.exists():
+            beside.rename(aside.with_name(aside.name + suffix))
+    return Opened(History(path), aside)

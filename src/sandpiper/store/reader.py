@@ -1,0 +1,209 @@
+"""Reading a profile's history: pages, search, export. For faces and scripts; never writes, may run on any thread.
+
+Every call opens its own short read, so a profile in use by another process can be read at the same time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from msgspec import Struct
+
+from sandpiper.errors import StoreError, UsageError
+from sandpiper.store.history import BUSY_MS, sql_errors
+from sandpiper.wire.ids import PeerKey, RecordId, RoomId
+
+EXPORT_PAGE = 1000  # rows held at once while exporting
+
+
+class Reaction(Struct, frozen=True):
+    """One author's emoji on a message."""
+
+    author: PeerKey
+    emoji: str
+
+
+class Message(Struct, frozen=True):
+    """A message as people see it. `place` sorts it in its room; `time` is the author's clock, ms since 1970;
+    `plain`: from an old dialect, unsigned."""
+
+    room: RoomId
+    place: tuple[int, bytes]
+    id: RecordId
+    author: PeerKey
+    nick: str
+    seq: int
+    time: int
+    text: str
+    action: bool
+    reply_to: bytes
+    edited: bool
+    retracted: bool
+    plain: bool
+    reactions: tuple[Reaction, ...] = ()
+
+
+class RoomRow(Struct, frozen=True):
+    """A room on disk, with how many messages it has and the time of the newest (0: none)."""
+
+    room: RoomId
+    name: str
+    kind: str
+    peer: PeerKey | None
+    peer_nick: str
+    joined: bool
+    topic: str
+    messages: int
+    last_time: int
+
+
+class PeerRow(Struct, frozen=True):
+    """Somebody ever linked; times in ms since 1970."""
+
+    key: PeerKey
+    nick: str
+    first_seen: int
+    last_seen: int
+    ignored: bool
+
+
+_COLUMNS = (
+    "SELECT r.id, m.clock, m.id, a.key, coalesce(k.nick, p.nick, ''), m.seq, m.time, m.text, m.action, m.reply_to,"
+    " m.edited, m.retracted, a.plain FROM messages m JOIN rooms r ON r.n = m.room JOIN authors a ON a.n = m.author"
+    " LEFT JOIN nicks k ON k.room = m.room AND k.author = m.author LEFT JOIN peers p ON p.key = a.key"
+)
+
+
+class Reader:
+    """A read-only connection to one `history.db`. Close it, or use it as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file.
+
+        Raises:
+            StoreError: there is none, or it cannot be read.
+        """
+        self.path = path
+        if not path.exists():
+            raise StoreError("There is no history yet.", hint="Start sandpiper once, or check --profile.")
+        with sql_errors(path, "reading it"):
+            self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+            self._db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    # ------------------------------------------------------------ rooms and peers
+
+    def rooms(self) -> list[RoomRow]:
+        """All rooms, those with the newest messages first."""
+        query = (
+            "SELECT r.id, r.name, r.kind, r.peer, coalesce(p.nick, ''), r.joined, r.topic,"
+            " (SELECT count(*) FROM messages m WHERE m.room = r.n),"
+            " coalesce((SELECT m.time FROM messages m WHERE m.room = r.n ORDER BY m.clock DESC, m.id DESC LIMIT 1), 0)"
+            " FROM rooms r LEFT JOIN peers p ON p.key = r.peer ORDER BY 9 DESC, r.n"
+        )
+        with sql_errors(self.path, "reading it"):
+            return [RoomRow(*row[:5], bool(row[5]), *row[6:]) for row in self._db.execute(query)]
+
+    def peers(self) -> list[PeerRow]:
+        """Everybody ever linked, the newest first."""
+        query = "SELECT key, nick, first_seen, last_seen, ignored FROM peers ORDER BY last_seen DESC, key"
+        with sql_errors(self.path, "reading it"):
+            return [PeerRow(*row[:4], bool(row[4])) for row in self._db.execute(query)]
+
+    # ------------------------------------------------------------ messages
+
+    def page(
+        self, room: RoomId, *, before: tuple[int, bytes] | None = None, limit: int = 100, since_ms: int = 0
+    ) -> list[Message]:
+        """The last `limit` messages of a room, before a place if given; oldest first."""
+        query, values = f"{_COLUMNS} WHERE r.id = ? AND m.time >= ?", [room, since_ms]
+        if before is not None:
+            query += " AND (m.clock, m.id) < (?, ?)"
+            values += [*before]
+        query += " ORDER BY m.clock DESC, m.id DESC LIMIT ?"
+        return self._messages(query, (*values, limit))[::-1]
+
+    def page_after(self, room: RoomId, after: tuple[int, bytes], limit: int = 100) -> list[Message]:
+        """The first `limit` messages of a room past a place; oldest first."""
+        query = f"{_COLUMNS} WHERE r.id = ? AND (m.clock, m.id) > (?, ?) ORDER BY m.clock, m.id LIMIT ?"
+        return self._messages(query, (room, *after, limit))
+
+    def search(
+        self, words: str, *, room: RoomId | None = None, limit: int = 100, since_ms: int = 0
+    ) -> list[Message]:
+        """The newest `limit` messages that hold all `words` (the last one may be a beginning); oldest first.
+
+        Raises:
+            UsageError: nothing to search for.
+        """
+        terms = ['"' + word.replace('"', '""') + '"' for word in words.split()]
+        if not terms:
+            raise UsageError("There is nothing to search for.", hint="For example: /search pizza friday")
+        query = f"{_COLUMNS} WHERE m.n IN (SELECT rowid FROM words WHERE words MATCH ?) AND NOT m.retracted"
+        values: list[object] = [" ".join(terms) + "*"]
+        if room is not None:
+            query, values = query + " AND r.id = ?", [*values, room]
+        query += " AND m.time >= ? ORDER BY m.clock DESC, m.id DESC LIMIT ?"
+        return self._messages(query, (*values, since_ms, limit))[::-1]
+
+    def find(self, room: RoomId, id_prefix: str) -> list[Message]:
+        """Messages of a room whose id begins with these hex digits; at most ten.
+
+        Raises:
+            UsageError: not at least four hex digits.
+        """
+        prefix = id_prefix.casefold()
+        if len(prefix) < 4 or any(c not in "0123456789abcdef" for c in prefix):
+            raise UsageError(f"{id_prefix!r} is no message id.", hint="Give at least four of its hex digits.")
+        low = bytes.fromhex(prefix.ljust(64, "0"))
+        high = bytes.fromhex(prefix.ljust(64, "f"))
+        query = f"{_COLUMNS} WHERE r.id = ? AND m.id BETWEEN ? AND ? ORDER BY m.clock, m.id LIMIT 10"
+        return self._messages(query, (room, low, high))
+
+    def everything(self, room: RoomId, *, since_ms: int = 0) -> Iterator[Message]:
+        """All messages of a room in order, a page at a time."""
+        place = (-1, b"")
+        while page := self.page_after(room, place, EXPORT_PAGE):
+            yield from (message for message in page if message.time >= since_ms)
+            place = page[-1].place
+
+    def _messages(self, query: str, values: tuple[object, ...]) -> list[Message]:
+        with sql_errors(self.path, "reading it"):
+            rows = self._db.execute(query, values).fetchall()
+            return [
+                Message(
+                    room=row[0],
+                    place=(row[1], row[2]),
+                    id=row[2],
+                    author=row[3],
+                    nick=row[4],
+                    seq=row[5],
+                    time=row[6],
+                    text=row[7],
+                    action=bool(row[8]),
+                    reply_to=row[9],
+                    edited=bool(row[10]),
+                    retracted=bool(row[11]),
+                    plain=bool(row[12]),
+                    reactions=self._reactions(row[2]),
+                )
+                for row in rows
+            ]
+
+    def _reactions(self, target: bytes) -> tuple[Reaction, ...]:
+        query = (
+            "SELECT a.key, x.emoji FROM reactions x JOIN authors a ON a.n = x.author WHERE x.target = ?"
+            " ORDER BY x.emoji, a.key"
+        )
+        return tuple(Reaction(*row) for row in self._db.execute(query, (target,)))

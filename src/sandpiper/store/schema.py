@@ -1,0 +1,120 @@
+"""The history file's tables and how an older file becomes today's. Page: docs/history.md."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from sandpiper.errors import StoreError
+
+# `records` is the truth (exact signed bytes); `messages`, `reactions` and the topic and nick columns are what people
+# read, derived from it when a record is placed, and could be made anew from it.
+_V1 = """
+CREATE TABLE rooms (
+    n INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    peer BLOB,
+    joined INTEGER NOT NULL,
+    topic TEXT NOT NULL DEFAULT '',
+    topic_clock INTEGER NOT NULL DEFAULT -1,
+    topic_id BLOB NOT NULL DEFAULT x''
+);
+CREATE TABLE authors (
+    n INTEGER PRIMARY KEY,
+    key BLOB NOT NULL UNIQUE,
+    plain INTEGER NOT NULL DEFAULT 0      -- 1: a peer of an old dialect; `key` is made up from its id
+);
+CREATE TABLE nicks (                      -- what an author is called in a room
+    room INTEGER NOT NULL REFERENCES rooms,
+    author INTEGER NOT NULL REFERENCES authors,
+    nick TEXT NOT NULL,
+    PRIMARY KEY (room, author)
+) WITHOUT ROWID;
+CREATE TABLE records (
+    room INTEGER NOT NULL REFERENCES rooms,
+    author INTEGER NOT NULL REFERENCES authors,
+    seq INTEGER NOT NULL,
+    main INTEGER NOT NULL,                -- 0: beside the author's chain (a fork)
+    id BLOB NOT NULL UNIQUE,
+    clock INTEGER NOT NULL,
+    raw BLOB NOT NULL
+);
+CREATE UNIQUE INDEX chain ON records (room, author, seq) WHERE main;
+CREATE INDEX forks ON records (room) WHERE NOT main;
+CREATE TABLE tips (                       -- records that no other record names: the next one's deps
+    id BLOB PRIMARY KEY,
+    room INTEGER NOT NULL REFERENCES rooms,
+    author INTEGER NOT NULL REFERENCES authors,
+    seq INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE messages (
+    n INTEGER PRIMARY KEY,
+    room INTEGER NOT NULL REFERENCES rooms,
+    clock INTEGER NOT NULL,
+    id BLOB NOT NULL UNIQUE,
+    author INTEGER NOT NULL REFERENCES authors,
+    seq INTEGER NOT NULL,
+    time INTEGER NOT NULL,                -- the author's clock, ms since 1970
+    text TEXT NOT NULL,
+    action INTEGER NOT NULL,
+    reply_to BLOB NOT NULL,
+    edited INTEGER NOT NULL DEFAULT 0,
+    retracted INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX in_order ON messages (room, clock, id);
+CREATE TABLE reactions (
+    target BLOB NOT NULL,
+    author INTEGER NOT NULL REFERENCES authors,
+    emoji TEXT NOT NULL,
+    PRIMARY KEY (target, author, emoji)
+) WITHOUT ROWID;
+CREATE TABLE peers (                      -- everybody ever linked
+    key BLOB PRIMARY KEY,
+    nick TEXT NOT NULL,
+    first_seen INTEGER NOT NULL,
+    last_seen INTEGER NOT NULL,
+    ignored INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE VIRTUAL TABLE words USING fts5 (
+    text, content='messages', content_rowid='n', tokenize="unicode61 remove_diacritics 2"
+);
+CREATE TRIGGER words_in AFTER INSERT ON messages BEGIN
+    INSERT INTO words (rowid, text) VALUES (new.n, new.text);
+END;
+CREATE TRIGGER words_change AFTER UPDATE OF text ON messages BEGIN
+    INSERT INTO words (words, rowid, text) VALUES ('delete', old.n, old.text);
+    INSERT INTO words (rowid, text) VALUES (new.n, new.text);
+END;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1,)
+"""Entry n brings a file from version n to n + 1. Entries are never changed once released."""
+
+APPLICATION_ID = 0x53504950  # "SPIP": tells our files from other SQLite files
+
+
+def migrate(db: sqlite3.Connection, migrations: tuple[str, ...] = MIGRATIONS) -> None:
+    """Bring an open file to today's version, each step all or nothing.
+
+    Raises:
+        StoreError: the file belongs to another program or to a later version of ours.
+    """
+    app: int = db.execute("PRAGMA application_id").fetchone()[0]
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0 and app == 0 and not db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    elif app != APPLICATION_ID:
+        raise StoreError(
+            "The history file belongs to another program.",
+            hint="Move it away, or choose another folder with SANDPIPER_HOME.",
+            code="foreign_file",
+        )
+    if version > len(migrations):
+        raise StoreError(
+            f"The history file has version {version}; this program reads up to {len(migrations)}.",
+            hint="Update sandpiper, or start with another --profile.",
+            code="newer_file",
+        )
+    for step in range(version, len(migrations)):
+        db.executescript(f"BEGIN IMMEDIATE;\n{migrations[step]}\nPRAGMA user_version = {step + 1};\nCOMMIT;")
