@@ -6,14 +6,18 @@ link's handshake; `leave` only stops us dialling. Page: docs/protocol/beacon.md.
 
 from __future__ import annotations
 
-import random
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from sandpiper.core.events import Now
 from sandpiper.wire.beacon import Beacon, BeaconType
 from sandpiper.wire.ids import PeerKey
+
+if TYPE_CHECKING:
+    import random
+
+    from sandpiper.core.events import Now
 
 BEACON_SECONDS = 5.0  # as the founding project
 BEACON_JITTER = 1.0

@@ -6,9 +6,7 @@ run in one process from one seed (`sandpiper.testing.Simulation`).
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from sandpiper.core.events import (
     Accepted,
@@ -50,7 +48,6 @@ from sandpiper.core.limits import (
 from sandpiper.core.rate import Bucket
 from sandpiper.core.room import Placed, Room
 from sandpiper.core.sync import FETCHED, PUSHED, WANTED_RECENT, Sync
-from sandpiper.crypto.identity import Identity
 from sandpiper.crypto.rooms import direct_room, open_room, room_tag
 from sandpiper.crypto.signing import seal_record
 from sandpiper.errors import UsageError
@@ -74,6 +71,12 @@ from sandpiper.wire.ids import PeerKey, RecordId, RoomId, RoomTag
 from sandpiper.wire.limits import MAX_ROOM_TAGS
 from sandpiper.wire.records import AnyBody, Profile, Record
 from sandpiper.wire.text import clean_nick, clean_status
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterable
+
+    from sandpiper.crypto.identity import Identity
 
 AGENT = "sandpiper"
 

@@ -41,7 +41,8 @@ class PeerDown(Struct, frozen=True):
 
 class Received(Struct, frozen=True):
     """A frame came. For a `Records` frame, `records` are its records with checked signatures, or None where one
-    did not hold."""
+    did not hold.
+    """
 
     peer: PeerKey
     frame: AnyFrame
@@ -166,7 +167,8 @@ class RoomChanged(Struct, frozen=True):
 
 class Accepted(Struct, frozen=True):
     """A record has its place in the room. `history`: it came by catching up, not live. `late`: records that sort
-    after it were told before it. `shown`: it was told before as a preview."""
+    after it were told before it. `shown`: it was told before as a preview.
+    """
 
     record: Record
     clock: int
@@ -230,9 +232,7 @@ class Refused(Struct, frozen=True):
     reason: str
 
 
-Notice = (
-    PeerChanged | RoomChanged | Accepted | Preview | Delivered | Gap | CatchUp | Forked | TypingSeen | Refused
-)
+Notice = PeerChanged | RoomChanged | Accepted | Preview | Delivered | Gap | CatchUp | Forked | TypingSeen | Refused
 Effect = Send | Serve | Append | SaveRoom | Hangup | Notice
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec import Struct
 
-from sandpiper.core.events import Now
 from sandpiper.wire.ids import PeerKey
+
+if TYPE_CHECKING:
+    from sandpiper.core.events import Now
 
 IDLE_SECONDS = 20.0  # nothing heard for so long: ping
 DEAD_SECONDS = 60.0  # nothing heard for so long, pings included: the link is dead

@@ -6,7 +6,7 @@ Memory: 40 bytes a record (id and clock), so that parents can be checked without
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -14,6 +14,9 @@ from sandpiper.core.limits import MAX_FORKS
 from sandpiper.wire.ids import NO_RECORD, PeerKey, RecordId
 from sandpiper.wire.limits import KEY_BYTES
 from sandpiper.wire.records import Head
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Fork(Struct, frozen=True):

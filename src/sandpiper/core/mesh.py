@@ -6,14 +6,18 @@ come by then, so that one dial makes a link and a one-way firewall does not prev
 
 from __future__ import annotations
 
-import random
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from sandpiper.core.backoff import Backoff
-from sandpiper.core.events import Now
 from sandpiper.wire.ids import PeerKey
+
+if TYPE_CHECKING:
+    import random
+
+    from sandpiper.core.events import Now
 
 LARGER_WAITS = 1.0
 RETRY_FIRST = 0.25  # a peer that just started may beacon before it listens on every interface
@@ -144,7 +148,8 @@ class Mesh:
 
     def keep(self, peer: PeerKey, now: Now, *, dialled: bool) -> bool:
         """A new link to `peer` is ready, `dialled` by us or by it. True: it takes its place (of an older one, too);
-        False: the older one stays, close the new one. Both ends decide alike: the smaller key's dial wins."""
+        False: the older one stays, close the new one. Both ends decide alike: the smaller key's dial wins.
+        """
         old = self._linked.get(peer)
         if old is not None:
             old_dialled, heard = old

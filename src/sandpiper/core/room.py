@@ -8,11 +8,10 @@ depends on nothing but the records themselves: the same on every peer, whatever 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from sandpiper.core.events import RoomKind, StoredRoom
 from sandpiper.core.limits import MAX_AUTHORS, MAX_PENDING
 from sandpiper.core.log import Fork, Log
 from sandpiper.core.roster import Everyone, Pair, Roster
@@ -21,10 +20,16 @@ from sandpiper.wire.ids import NO_RECORD, PeerKey, RecordId, RoomId
 from sandpiper.wire.limits import MAX_DEPS
 from sandpiper.wire.records import Head, Profile, Record, Topic
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from sandpiper.core.events import RoomKind, StoredRoom
+
 
 class Placed(Struct, frozen=True):
     """A record that has its place: `main` on its author's chain, else beside it. `forks` names the seq at which
-    this record proves for the first time that the author forked (0: it does not)."""
+    this record proves for the first time that the author forked (0: it does not).
+    """
 
     record: Record
     clock: int
@@ -100,7 +105,8 @@ class Room:
 
     def add(self, record: Record) -> list[Placed]:
         """Place a record, and all that waited for it, parents first. Empty when it is known, waits for a parent, or
-        is refused because a bound is reached (it will be offered again by sync)."""
+        is refused because a bound is reached (it will be offered again by sync).
+        """
         if record.id in self.pending or self._is_held(record) or not self.roster.admits(record.author):
             return []
         if record.author not in self.logs and len(self.logs) >= MAX_AUTHORS:
@@ -129,7 +135,8 @@ class Room:
 
     def lost_parents(self) -> list[Head]:
         """Parents that records wait for and that no amount of catching up brings, because they lie on a branch
-        that we do not know of: they must be fetched by id."""
+        that we do not know of: they must be fetched by id.
+        """
         return [head for head in self._parents.values() if head.seq <= self.head_seq(PeerKey(head.author))]
 
     def highest_pending(self) -> Mapping[PeerKey, int]:
@@ -204,7 +211,8 @@ class Room:
 
     def after(self, heads: Mapping[PeerKey, int], limit: int) -> list[tuple[PeerKey, int]]:
         """Places of the first `limit` records past `heads` (last seq by author), in the room's order: every one
-        finds its parents held by whoever holds those before it."""
+        finds its parents held by whoever holds those before it.
+        """
         queue = [
             (log.clock_at(seq), log.id_at(seq), log.author, seq)
             for log in self.logs.values()

@@ -5,9 +5,10 @@ Open rooms take anyone; a direct room takes its two members. Private rooms bring
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from sandpiper.wire.ids import PeerKey
+if TYPE_CHECKING:
+    from sandpiper.wire.ids import PeerKey
 
 
 class Roster(Protocol):

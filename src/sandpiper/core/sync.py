@@ -6,8 +6,7 @@ So a late joiner with thirty links gets its history once, and a flood waits at t
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from sandpiper.core.events import CatchUp, Delivered, Effect, Gap, Now, Send, Serve
 from sandpiper.core.limits import (
@@ -22,11 +21,16 @@ from sandpiper.core.limits import (
     SYNC_SECONDS,
     WANT_SECONDS,
 )
-from sandpiper.core.room import Placed, Room
 from sandpiper.wire.frames import Fetch, Heads, Records, Want
 from sandpiper.wire.ids import PeerKey, RecordId
 from sandpiper.wire.limits import MAX_BATCH_RECORDS, MAX_FETCH_IDS, MAX_HEADS
 from sandpiper.wire.records import Head, Record
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterator
+
+    from sandpiper.core.room import Placed, Room
 
 PUSHED, WANTED, WANTED_RECENT, FETCHED = range(4)
 """`Records.answer`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
 from nacl.exceptions import BadSignatureError
 from nacl.exceptions import ValueError as NaClValueError
+from typing_extensions import override
 
 from sandpiper.errors import TrustError
 from sandpiper.wire.ids import PeerKey
@@ -23,6 +24,7 @@ class Identity:
         public, self._secret = crypto_sign_seed_keypair(seed)
         self.key = PeerKey(public)
 
+    @override
     def __repr__(self) -> str:
         return f"Identity({self.key.hex()})"
 

@@ -7,14 +7,17 @@ independent implementation. What the handshake carries is `sandpiper.crypto.hand
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sandpiper.errors import LocalProtocolError, RemoteProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DH_BYTES = 32
 MAC_BYTES = 16
@@ -190,7 +193,7 @@ class Handshake:
             self._cipher = CipherState(key)
             return
         # "es" is the initiator's ephemeral with the responder's static, whoever computes it.
-        mine, theirs = token if self._initiator else token[::-1]
+        mine, theirs = (token[0], token[1]) if self._initiator else (token[1], token[0])
         private = self._e if mine == "e" else self._s
         public = self._re if theirs == "e" else self._rs
         assert public is not None

@@ -20,5 +20,6 @@ def direct_room(one: PeerKey, other: PeerKey) -> RoomId:
 
 def room_tag(room: RoomId) -> RoomTag:
     """What hello and beacons show of a room. A beacon carries tags of open rooms only: whoever knows a name can
-    recognise its tag. Tags of direct rooms go only over the encrypted link to the other member."""
+    recognise its tag. Tags of direct rooms go only over the encrypted link to the other member.
+    """
     return RoomTag(sha256(b"sandpiper room tag 1\x00" + room).digest()[:TAG_BYTES])

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
 from sandpiper.core.discovery import Cast, Discovery, DiscoveryEffect, Found, FoundPlain, Ignored, Left, Skewed
-from sandpiper.core.events import Now
-from sandpiper.core.mesh import Mesh
 from sandpiper.errors import UsageError
 from sandpiper.net.lan import LOOK_SECONDS, Multicast
 from sandpiper.wire.beacon import BadBeacon, Beacon, BeaconType, decode_beacon, encode_beacon
 from sandpiper.wire.ids import PeerKey, RoomTag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sandpiper.core.events import Now
+    from sandpiper.core.mesh import Mesh
 
 log = logging.getLogger(__name__)
 

@@ -14,10 +14,15 @@ import logging
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
 
 from sandpiper.net.interfaces import Interface, list_interfaces
 from sandpiper.wire.beacon import DEFAULT_GROUP6
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +35,11 @@ class _Datagrams(asyncio.DatagramProtocol):
     def __init__(self, heard: Callable[[bytes, str], None]) -> None:
         self._heard = heard
 
+    @override
     def datagram_received(self, data: bytes, addr: tuple[str | int, ...]) -> None:
         self._heard(data, str(addr[0]))
 
+    @override
     def error_received(self, exc: Exception) -> None:
         log.debug("beacon socket: %s", exc)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from sandpiper.core.events import PathKind
-from sandpiper.wire.ids import PeerKey
+if TYPE_CHECKING:
+    from sandpiper.core.events import PathKind
+    from sandpiper.wire.ids import PeerKey
 
 MAX_OUTBOX = 4 * 1024 * 1024  # bytes a link holds for a slow peer: eight batches of records; then it is closed
 READ_CHUNK = 256 * 1024  # bytes read at once: measured best for bulk on asyncio TCP

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from sandpiper.core.events import Now
 from sandpiper.core.keepalive import Due, Keepalive
-from sandpiper.core.mesh import Mesh, Target
-from sandpiper.crypto.identity import Identity
 from sandpiper.errors import LinkError, LinkLost, RemoteProtocolError, SandpiperError
-from sandpiper.net.link import Link, Pipe
 from sandpiper.net.secure import accept_secure, dial_secure
 from sandpiper.net.tcp import TcpPipe, dial
 from sandpiper.wire.frames import AnyFrame, Bye, Ping, Pong, decode_frame, encode_frame
-from sandpiper.wire.ids import PeerKey
 from sandpiper.wire.limits import HANDSHAKE_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sandpiper.core.events import Now
+    from sandpiper.core.mesh import Mesh, Target
+    from sandpiper.crypto.identity import Identity
+    from sandpiper.net.link import Link, Pipe
+    from sandpiper.wire.ids import PeerKey
 
 log = logging.getLogger(__name__)
 

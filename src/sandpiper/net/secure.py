@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import TYPE_CHECKING
 
-from sandpiper.core.events import PathKind
 from sandpiper.crypto.handshake import PREAMBLE, LinkHandshake
-from sandpiper.crypto.identity import Identity
 from sandpiper.crypto.noise import MAC_BYTES, CipherState
 from sandpiper.errors import LinkLost, LinkTimeout, RemoteProtocolError
 from sandpiper.net.link import MAX_OUTBOX, Pipe
-from sandpiper.wire.ids import PeerKey
 from sandpiper.wire.limits import HANDSHAKE_SECONDS, MAX_FRAME_BYTES, MAX_HANDSHAKE_BYTES
+
+if TYPE_CHECKING:
+    from sandpiper.core.events import PathKind
+    from sandpiper.crypto.identity import Identity
+    from sandpiper.wire.ids import PeerKey
 
 _HEADER = 4
 _LENGTH = 2

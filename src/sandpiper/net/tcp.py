@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from sandpiper.errors import DialFailed, LinkLost, UsageError
 from sandpiper.net.link import CLOSE_SECONDS, READ_CHUNK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DIAL_SECONDS = 5.0  # a LAN answers in milliseconds, a far host in one or two seconds
 BACKLOG = 128
@@ -88,7 +91,9 @@ async def dial(host: str, port: int) -> TcpPipe:
             f"No answer from {where} within {DIAL_SECONDS:.0f} s.", hint="A firewall may drop it: sandpiper doctor"
         ) from exc
     except socket.gaierror as exc:
-        raise DialFailed(f"The name {host} could not be found.", hint="Check the spelling, or give an address.") from exc
+        raise DialFailed(
+            f"The name {host} could not be found.", hint="Check the spelling, or give an address."
+        ) from exc
     except (OSError, UnicodeError, OverflowError) as exc:
         number = exc.errno if isinstance(exc, OSError) else None
         raise DialFailed(f"Could not reach {where}: {_REASONS.get(number or 0, exc)}.") from exc

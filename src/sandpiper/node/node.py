@@ -15,21 +15,15 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable
-from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 from sandpiper.core.discovery import Discovery
 from sandpiper.core.events import JoinOpen, LeaveRoom, OpenDirect, Post, SetPresence, SetTyping
 from sandpiper.core.mesh import Mesh
-from sandpiper.core.names import Names
-from sandpiper.core.room import Room
-from sandpiper.crypto.identity import Identity
 from sandpiper.crypto.rooms import direct_room, open_room
 from sandpiper.errors import SandpiperError, StoreError
 from sandpiper.net.beacons import Beacons, Identifying, peer_id
 from sandpiper.net.lan import Multicast
-from sandpiper.net.link import Link
 from sandpiper.net.links import Links
 from sandpiper.net.p2pchat import PlainChat
 from sandpiper.net.tcp import Listener, listen
@@ -37,8 +31,18 @@ from sandpiper.node.notices import NodeSettings, PlainMessage, PlainPeer, Subscr
 from sandpiper.node.runner import Runner
 from sandpiper.store.history import open_history
 from sandpiper.store.reader import Reader
-from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 from sandpiper.wire.records import AnyBody, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+
+    from sandpiper.core.names import Names
+    from sandpiper.core.room import Room
+    from sandpiper.crypto.identity import Identity
+    from sandpiper.net.link import Link
+    from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +68,7 @@ class Node:
         self._poked = asyncio.Event()
         self._naps_until = float("inf")
         self._task: asyncio.Task[None] | None = None
-        self._mesh = Mesh(self.key, random.Random())  # noqa: S311 - jitter only
+        self._mesh = Mesh(self.key, random.Random())
         self._lan = Multicast(settings.group, settings.group_port, settings.interfaces)
         self._plain: PlainChat | None = None
         self._run: Runner
@@ -134,7 +138,7 @@ class Node:
                     self._plain = PlainChat(peer_id(self.key), self.nick, tasks, self._plain_said, self._plain_peer)
                 self._links = Links(self._identity, self._mesh, self._run, tasks, moment, self._plain)
                 self._run.links = self._links
-                discovery = Discovery(peer_id(self.key), random.Random(), moment())  # noqa: S311 - jitter only
+                discovery = Discovery(peer_id(self.key), random.Random(), moment())
                 self._beacons = Beacons(
                     self._lan, discovery, self._mesh, moment, self._us, self._skewed, self._poke, self._plain
                 )
@@ -202,7 +206,8 @@ class Node:
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call `subscriber` with every notice from now on, on the event loop; the result ends that. Before the node
-        runs, so that the first notices are not missed, or later."""
+        runs, so that the first notices are not missed, or later.
+        """
         if self._task is None:
             self._early.append(subscriber)
             return lambda: self._run.subscribe(subscriber)()

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sandpiper.core.engine import Engine
 from sandpiper.core.events import (
@@ -29,18 +28,22 @@ from sandpiper.core.events import (
     Tick,
 )
 from sandpiper.core.names import Names
-from sandpiper.crypto.identity import Identity
 from sandpiper.crypto.signing import open_records
 from sandpiper.errors import StoreError
-from sandpiper.net.link import Link
-from sandpiper.net.links import Links
 from sandpiper.node.notices import NodeNotice, Problem, Subscriber, moment
-from sandpiper.store.history import History
 from sandpiper.store.reader import Reader
 from sandpiper.wire.frames import AnyFrame, Records, encode_frame
 from sandpiper.wire.ids import PeerKey, RoomId
-from sandpiper.wire.records import Record
 from sandpiper.wire.text import clean_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sandpiper.crypto.identity import Identity
+    from sandpiper.net.link import Link
+    from sandpiper.net.links import Links
+    from sandpiper.store.history import History
+    from sandpiper.wire.records import Record
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +62,7 @@ class Runner:
         self.names = Names(identity.key, nick)
         self.ignored: set[PeerKey] = set()
         self._identity = identity
-        self._rng = random.Random()  # noqa: S311 - jitter only
+        self._rng = random.Random()
         self._poke = poke
         self._subscribers: list[Subscriber] = []
         self.engine = self._begin()

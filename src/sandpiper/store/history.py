@@ -12,8 +12,8 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -24,6 +24,9 @@ from sandpiper.store.schema import migrate
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 from sandpiper.wire.limits import MAX_BATCH_BYTES
 from sandpiper.wire.records import Edit, Head, Profile, React, Record, Retract, Text, Topic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 CHECKPOINT_EVERY = 1000  # pages of WAL before it is folded into the file: about 4 MiB
 BUSY_MS = 5000  # another process reads or exports: wait this long for its lock
@@ -55,7 +58,7 @@ def sql_errors(path: Path, doing: str) -> Iterator[None]:
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             raise StoreError(
                 f"The history file {path} is damaged ({exc}).",
-                hint="Start again: the damaged file is then kept aside and a new one begins; peers send what they have.",
+                hint="Start again: the damaged file is kept aside, a new one begins, and peers send what they have.",
                 code="damaged",
             ) from exc
         if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
@@ -185,9 +188,7 @@ class History:
             "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)",
             (room, author, record.seq, main, record.id, clock, record.raw),
         )
-        db.executemany(
-            "DELETE FROM tips WHERE id = ?", [(dep.id,) for dep in record.deps] + [(record.prev,)]
-        )
+        db.executemany("DELETE FROM tips WHERE id = ?", [(dep.id,) for dep in record.deps] + [(record.prev,)])
         db.execute("INSERT OR IGNORE INTO tips VALUES (?, ?, ?, ?)", (record.id, room, author, record.seq))
         match record.body:
             case Text(text=text, reply_to=reply_to, action=action):
@@ -224,7 +225,9 @@ class History:
             case _:
                 pass  # kinds of later versions are kept as they are
 
-    def append_plain(self, room: RoomId, message: RecordId, author: PeerKey, nick: str, time_ms: int, text: str) -> None:
+    def append_plain(
+        self, room: RoomId, message: RecordId, author: PeerKey, nick: str, time_ms: int, text: str
+    ) -> None:
         """Keep a message of an old dialect: shown in the room, never synced, because nobody signed it."""
         with sql_errors(self.path, "keeping a message"):
             self._begin()

@@ -6,14 +6,17 @@ Every call opens its own short read, so a profile in use by another process can 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from sandpiper.errors import StoreError, UsageError
 from sandpiper.store.history import BUSY_MS, sql_errors
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 EXPORT_PAGE = 1000  # rows held at once while exporting
 
@@ -27,7 +30,8 @@ class Reaction(Struct, frozen=True):
 
 class Message(Struct, frozen=True):
     """A message as people see it. `place` sorts it in its room; `time` is the author's clock, ms since 1970;
-    `plain`: from an old dialect, unsigned."""
+    `plain`: from an old dialect, unsigned.
+    """
 
     room: RoomId
     place: tuple[int, bytes]
@@ -113,13 +117,19 @@ class Reader:
             " FROM rooms r LEFT JOIN peers p ON p.key = r.peer ORDER BY 9 DESC, r.n"
         )
         with sql_errors(self.path, "reading it"):
-            return [RoomRow(*row[:5], bool(row[5]), *row[6:]) for row in self._db.execute(query)]
+            return [
+                RoomRow(room, name, kind, peer, peer_nick, bool(joined), topic, messages, last_time)
+                for room, name, kind, peer, peer_nick, joined, topic, messages, last_time in self._db.execute(query)
+            ]
 
     def peers(self) -> list[PeerRow]:
         """Everybody ever linked, the newest first."""
         query = "SELECT key, nick, first_seen, last_seen, ignored FROM peers ORDER BY last_seen DESC, key"
         with sql_errors(self.path, "reading it"):
-            return [PeerRow(*row[:4], bool(row[4])) for row in self._db.execute(query)]
+            return [
+                PeerRow(key, nick, first_seen, last_seen, bool(ignored))
+                for key, nick, first_seen, last_seen, ignored in self._db.execute(query)
+            ]
 
     # ------------------------------------------------------------ messages
 
@@ -139,9 +149,7 @@ class Reader:
         query = f"{_COLUMNS} WHERE r.id = ? AND (m.clock, m.id) > (?, ?) ORDER BY m.clock, m.id LIMIT ?"
         return self._messages(query, (room, *after, limit))
 
-    def search(
-        self, words: str, *, room: RoomId | None = None, limit: int = 100, since_ms: int = 0
-    ) -> list[Message]:
+    def search(self, words: str, *, room: RoomId | None = None, limit: int = 100, since_ms: int = 0) -> list[Message]:
         """The newest `limit` messages that hold all `words` (the last one may be a beginning); oldest first.
 
         Raises:

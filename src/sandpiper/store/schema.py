@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
+from typing import TYPE_CHECKING
 
 from sandpiper.errors import StoreError
+
+if TYPE_CHECKING:
+    import sqlite3
 
 # `records` is the truth (exact signed bytes); `messages`, `reactions` and the topic and nick columns are what people
 # read, derived from it when a record is placed, and could be made anew from it.

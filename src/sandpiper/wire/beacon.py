@@ -27,7 +27,8 @@ BeaconType = Literal["announce", "ping", "pong", "leave"]
 class Beacon(Struct, frozen=True):
     """What one datagram says. `key` is None for a peer of the old program; `timestamp` is in seconds since 1970;
     `rooms` are tags of open rooms. `address` is what the sender claims; we dial the datagram's source instead,
-    but old programs dial the claim."""
+    but old programs dial the claim.
+    """
 
     type: BeaconType
     peer_id: str
@@ -166,5 +167,3 @@ def decode_beacon(raw: bytes) -> Beacon:
         rooms=rooms,
         address=wire.address,
     )
-
-

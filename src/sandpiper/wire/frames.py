@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from sandpiper.errors import RemoteProtocolError
-from sandpiper.wire.ids import Key32, Seq, Tag8
+from sandpiper.wire.ids import Key32, Tag8
 from sandpiper.wire.limits import (
     MAX_BATCH_RECORDS,
     MAX_FETCH_IDS,
@@ -40,7 +40,8 @@ class Frame(Struct, frozen=True, array_like=True):
 
 class Hello(Frame, frozen=True, array_like=True):
     """The first frame each way. `time` is the sender's clock in ms since 1970 (for skew only, never trusted);
-    `rooms` are tags of the rooms it may share with this peer; `agent` is program and version."""
+    `rooms` are tags of the rooms it may share with this peer; `agent` is program and version.
+    """
 
     kind: ClassVar[int] = 1
     version: int
@@ -69,7 +70,8 @@ class Presence(Frame, frozen=True, array_like=True):
 
 class Heads(Frame, frozen=True, array_like=True):
     """The last record held of each log of `room`. `full` false: only logs that changed since the last one.
-    A forked log has one head for each branch."""
+    A forked log has one head for each branch.
+    """
 
     kind: ClassVar[int] = 4
     room: Key32
@@ -79,7 +81,8 @@ class Heads(Frame, frozen=True, array_like=True):
 
 class Want(Frame, frozen=True, array_like=True):
     """Ask for records past `heads`, in the room's order, at most one batch. `recent` > 0 asks instead for that
-    many of the newest, so that a late joiner has something to read at once."""
+    many of the newest, so that a late joiner has something to read at once.
+    """
 
     kind: ClassVar[int] = 5
     room: Key32
@@ -97,7 +100,8 @@ class Fetch(Frame, frozen=True, array_like=True):
 
 class Records(Frame, frozen=True, array_like=True):
     """Records of one room, oldest first. `answer` 0: pushed live; 1: answers `Want`; 2: answers a recent `Want`;
-    3: answers `Fetch`."""
+    3: answers `Fetch`.
+    """
 
     kind: ClassVar[int] = 7
     room: Key32
@@ -140,9 +144,7 @@ class UnknownFrame(Frame, frozen=True, array_like=True):
     number: int
 
 
-AnyFrame = (
-    Hello | Rooms | Presence | Heads | Want | Fetch | Records | Ping | Pong | Typing | Bye | UnknownFrame
-)
+AnyFrame = Hello | Rooms | Presence | Heads | Want | Fetch | Records | Ping | Pong | Typing | Bye | UnknownFrame
 
 _encoder = msgspec.msgpack.Encoder()
 _KINDS: tuple[type[Frame], ...] = (

@@ -98,7 +98,8 @@ class Profile(Body, frozen=True, array_like=True):
 
 class Unknown(Body, frozen=True, array_like=True):
     """A kind from a later version: kept and passed on, not shown. Numbers 7 file offer, 16 genesis, 17 admit,
-    18 role, 19 remove are taken by later issues."""
+    18 role, 19 remove are taken by later issues.
+    """
 
     number: int
 

@@ -54,12 +54,11 @@ class _Table(dict[int, int | str]):
 
 _TABLE = _Table()
 _NEWLINES = re.compile(r"\r\n?")
-_MARK_PILE = re.compile(
-    "([\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u0e31-\u0e3a\u0e47-\u0e4e"
-    "\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{%d})[\u0300-\u036f\u0483-\u0489\u0591-\u05bd"
-    "\u0610-\u061a\u064b-\u065f\u0e31-\u0e3a\u0e47-\u0e4e\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+"
-    % MAX_COMBINING_MARKS
+_MARK = (
+    "[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u0e31-\u0e3a\u0e47-\u0e4e"
+    "\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
 )
+_MARK_PILE = re.compile(f"({_MARK}{{{MAX_COMBINING_MARKS}}}){_MARK}+")
 _SPACES = re.compile(r"\s+")
 _ROOM_NAME = re.compile(r"\w[\w.+-]*\Z")
 
