@@ -30,7 +30,6 @@ from sandpiper.core.events import (
     RoomChanged,
     SaveRoom,
     Send,
-    Serve,
     SetPresence,
     SetTyping,
     StoredRoom,
@@ -47,7 +46,7 @@ from sandpiper.core.limits import (
 )
 from sandpiper.core.rate import Bucket
 from sandpiper.core.room import Placed, Room
-from sandpiper.core.sync import FETCHED, PUSHED, WANTED_RECENT, Sync
+from sandpiper.core.sync import PUSHED, WANTED_RECENT, Sync
 from sandpiper.crypto.rooms import direct_room, open_room, room_tag
 from sandpiper.crypto.signing import seal_record
 from sandpiper.errors import UsageError
@@ -365,8 +364,8 @@ class Engine:
                 return sync.heads(key, frame, now)
             case Want():
                 return sync.want(key, frame)
-            case Fetch(room=room, ids=ids):
-                return [Serve(key, RoomId(room), (), tuple(RecordId(i) for i in ids), FETCHED)]
+            case Fetch(ids=ids):
+                return sync.fetch(key, tuple(RecordId(i) for i in ids))
             case Typing():
                 return [TypingSeen(membership.room.id, key)]
             case _:

@@ -105,7 +105,9 @@ class Send(Struct, frozen=True):
 
 
 class Serve(Struct, frozen=True):
-    """Read these records (named by place, or by id for forks) and send them as one `Records` frame."""
+    """Read these records and send them as one `Records` frame: `places` on their authors' chains, `ids` beside
+    them (forks).
+    """
 
     peer: PeerKey
     room: RoomId

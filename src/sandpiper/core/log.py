@@ -46,6 +46,13 @@ class Log:
         """The main chain's id at `seq` (1-based)."""
         return RecordId(bytes(self._ids[(seq - 1) * KEY_BYTES : seq * KEY_BYTES]))
 
+    def find(self, record: RecordId) -> int | None:
+        """The seq at which the main chain holds this id."""
+        at = self._ids.find(record)
+        while at >= 0 and at % KEY_BYTES:
+            at = self._ids.find(record, at + 1)
+        return at // KEY_BYTES + 1 if at >= 0 else None
+
     @property
     def head_id(self) -> RecordId:
         """Id of the main chain's last record, empty when there is none."""

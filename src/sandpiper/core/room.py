@@ -230,6 +230,18 @@ class Room:
                 heapq.heappop(queue)
         return out
 
+    def locate(self, ids: Iterable[RecordId]) -> tuple[list[tuple[PeerKey, int]], list[RecordId]]:
+        """Where these records are held: places on main chains, and ids of those beside them."""
+        places: list[tuple[PeerKey, int]] = []
+        beside: list[RecordId] = []
+        for record in ids:
+            for log in self.logs.values():
+                if record in log.forks:
+                    beside.append(record)
+                elif (seq := log.find(record)) is not None:
+                    places.append((log.author, seq))
+        return places, beside
+
     def newest(self, limit: int) -> list[tuple[PeerKey, int]]:
         """Places of the last `limit` records in the room's order, oldest of them first."""
 

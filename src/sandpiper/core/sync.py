@@ -23,7 +23,7 @@ from sandpiper.core.limits import (
 )
 from sandpiper.wire.frames import Fetch, Heads, Records, Want
 from sandpiper.wire.ids import PeerKey, RecordId
-from sandpiper.wire.limits import MAX_BATCH_RECORDS, MAX_FETCH_IDS, MAX_HEADS
+from sandpiper.wire.limits import MAX_ANSWER_FRAMES, MAX_BATCH_RECORDS, MAX_FETCH_IDS, MAX_HEADS
 from sandpiper.wire.records import Head, Record
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Sync:
         self._gap_since: dict[PeerKey, float] = {}
         self._gap_told: dict[PeerKey, int] = {}
         self._catching_up = 0
+        self._answer_progress = 0
         self._plan_at: float | None = None
 
     @property
@@ -131,7 +132,14 @@ class Sync:
         held: dict[PeerKey, int] = {}
         for head in frame.heads:
             held[PeerKey(head.author)] = max(held.get(PeerKey(head.author), 0), head.seq)
-        return [Serve(peer, self.room.id, tuple(self.room.after(held, MAX_BATCH_RECORDS)), (), WANTED)]
+        return [
+            Serve(peer, self.room.id, tuple(self.room.after(held, MAX_BATCH_RECORDS * MAX_ANSWER_FRAMES)), (), WANTED)
+        ]
+
+    def fetch(self, peer: PeerKey, ids: tuple[RecordId, ...]) -> list[Effect]:
+        """`peer` asks for records by id: parents on branches that `Want` does not reach."""
+        places, beside = self.room.locate(ids)
+        return [Serve(peer, self.room.id, tuple(places), tuple(beside), FETCHED)]
 
     def served(self, peer: PeerKey, author: PeerKey, seq: int) -> None:
         """Our node has sent `peer` the records of `author` up to `seq`."""
@@ -150,11 +158,14 @@ class Sync:
     def answered(self, peer: PeerKey, frame: Records, *, progress: int, now: Now) -> list[Effect]:
         """A `Records` frame of `peer` has been placed: `progress` records of it are new. Ask on."""
         if frame.answer in (WANTED, WANTED_RECENT) and self._asked == peer:
+            self._catching_up += progress
+            self._answer_progress += progress
+            if frame.more:
+                self._asked_until = now.mono + WANT_SECONDS
+                return []
             self._asked = None
-            if frame.answer == WANTED:
-                self._catching_up += progress
-                if not progress and not self.room.lost_parents():
-                    self._members[peer].passed_over = now.mono + PASS_OVER_SECONDS
+            if frame.answer == WANTED and not self._answer_progress and not self.room.lost_parents():
+                self._members[peer].passed_over = now.mono + PASS_OVER_SECONDS
         return self._plan(now)
 
     # ------------------------------------------------------------ what we have to say
@@ -219,6 +230,7 @@ class Sync:
             if able:
                 best = max(able, key=lambda p: (lacking[p], p))
                 recent = RECENT if most > CATCH_UP_FROM and not self._asked_recent else 0
+                self._answer_progress = 0
                 self._asked, self._asked_until = best, now.mono + WANT_SECONDS
                 self._asked_recent = self._asked_recent or bool(recent)
                 out.append(Send((best,), Want(self.room.id, self._main_heads(), recent)))

@@ -65,6 +65,7 @@ class Beacons:
         self._changed = changed
         self._plain = plain
         self._sequence = 0
+        self._twice = False  # an old peer writes times as numbers: ours go out in that form, too
         multicast.listen(self._heard)
 
     def deadline(self) -> float:
@@ -97,6 +98,11 @@ class Beacons:
                 self._changed()
 
     def _cast(self, kind: BeaconType) -> None:
+        self._cast_once(kind, unix_time=False)
+        if self._twice:
+            self._cast_once(kind, unix_time=True)
+
+    def _cast_once(self, kind: BeaconType, *, unix_time: bool) -> None:
         self._sequence += 1
         us, stamp = self._us(), time.time()
 
@@ -112,7 +118,8 @@ class Beacons:
                     key=us.key,
                     rooms=us.rooms,
                     address=address,
-                )
+                ),
+                unix_time=unix_time,
             )
 
         self._multicast.cast(encode)
@@ -123,6 +130,9 @@ class Beacons:
         except BadBeacon as exc:
             log.info("datagram from %s refused: %s", host, exc)
             return
+        if self._plain is not None and beacon.key is None and beacon.unix_time and not self._twice:
+            self._twice = True
+            self._cast("announce")
         self._do(self._discovery.heard(beacon, host, self._now()))
         self._changed()
 

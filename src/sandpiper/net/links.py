@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from sandpiper.core.keepalive import Due, Keepalive
 from sandpiper.errors import LinkError, LinkLost, RemoteProtocolError, SandpiperError
+from sandpiper.net.intake import Checked, Intake
 from sandpiper.net.secure import accept_secure, dial_secure
 from sandpiper.net.tcp import TcpPipe, dial
 from sandpiper.wire.frames import AnyFrame, Bye, Ping, Pong, decode_frame, encode_frame
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sandpiper.crypto.identity import Identity
     from sandpiper.net.link import Link, Pipe
     from sandpiper.wire.ids import PeerKey
+    from sandpiper.wire.records import Record
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +52,16 @@ class LinkEvents(Protocol):
         """The link to `peer` has ended."""
         ...
 
-    async def frame(self, peer: PeerKey, frame: AnyFrame) -> None:
-        """A frame came; the next one of this link is read when this returns."""
+    def check(self, frame: AnyFrame) -> Checked:
+        """The records that a frame carries, with checked signatures, now or soon; none for most frames.
+
+        Raises:
+            BadRecord: one does not hold.
+        """
+        ...
+
+    def frame(self, peer: PeerKey, frame: AnyFrame, records: tuple[Record, ...]) -> None:
+        """A frame came; `records` are what `check` gave."""
         ...
 
 
@@ -213,17 +223,7 @@ class Links:
         self.send(peer, encode_frame(Ping(number)))
         reason = "closed"
         try:
-            while True:
-                raw = await link.receive()
-                now = self._now()
-                if self._links.get(peer) is not link:
-                    break
-                self._keepalive.heard(peer, now)
-                self._mesh.heard(peer, now)
-                frame = decode_frame(raw)
-                if isinstance(frame, Pong):
-                    self._keepalive.answered(peer, frame.number, now)
-                await self._events.frame(peer, frame)
+            await self._read(link)
         except LinkLost as exc:
             reason = str(exc)
         except SandpiperError as exc:
@@ -238,3 +238,26 @@ class Links:
                 self._keepalive.down(peer)
                 self._mesh.lost(peer, self._now())
                 self._events.link_down(peer, reason)
+
+    async def _read(self, link: Link) -> None:
+        peer = link.peer
+
+        def apply(frame: AnyFrame, records: tuple[Record, ...]) -> None:
+            if self._links.get(peer) is link:
+                self._events.frame(peer, frame, records)
+
+        intake = Intake(self._events.check, apply, self._tasks, link.address)
+        try:
+            while True:
+                raw = await link.receive()
+                now = self._now()
+                if self._links.get(peer) is not link:
+                    return
+                self._keepalive.heard(peer, now)
+                self._mesh.heard(peer, now)
+                frame = decode_frame(raw)
+                if isinstance(frame, Pong):
+                    self._keepalive.answered(peer, frame.number, now)
+                await intake.put(frame)
+        finally:
+            await intake.drain()

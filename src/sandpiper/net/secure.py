@@ -31,8 +31,8 @@ class _Inbox:
         self._bytes = bytearray(already)
         self._start = 0
 
-    async def take(self, count: int) -> bytes:
-        """Exactly `count` bytes; on cancellation nothing is lost.
+    async def take(self, count: int, *, begun: bool = False) -> bytes:
+        """Exactly `count` bytes; on cancellation nothing is lost. `begun`: they go on where the last ones ended.
 
         Raises:
             LinkLost: the pipe ended first.
@@ -40,7 +40,7 @@ class _Inbox:
         while len(self._bytes) - self._start < count:
             chunk = await self._pipe.read()
             if not chunk:
-                cut = " in the middle of a message" if len(self._bytes) > self._start else ""
+                cut = " in the middle of a message" if begun or len(self._bytes) > self._start else ""
                 raise LinkLost(f"{self._pipe.address} closed the link{cut}.")
             if self._start:
                 del self._bytes[: self._start]
@@ -65,6 +65,7 @@ class SecureLink:
         self._inbox = inbox
         self._sender, self._receiver = ciphers
         self._expected: bytes | None = None
+        self._broken: RemoteProtocolError | None = None
         self.peer = peer
         self.path: PathKind = "lan"
         self.dialled = dialled
@@ -83,19 +84,23 @@ class SecureLink:
         return True
 
     async def receive(self) -> bytes:
-        """See `Link.receive`. May be cancelled and called again: nothing is lost."""
-        if self._expected is None:
-            self._expected = await self._inbox.take(_HEADER)
-        header = self._expected
-        size = int.from_bytes(header, "big")
-        if not MAC_BYTES < size <= MAX_FRAME_BYTES + MAC_BYTES:
-            self.abort()
-            raise RemoteProtocolError(f"{self.address} announced a frame of {size} bytes.", code="bad_frame")
-        sealed = await self._inbox.take(size)
-        self._expected = None
+        """See `Link.receive`. May be cancelled and called again: nothing is lost. What follows a frame that was not
+        genuine is never given out.
+        """
+        if self._broken is not None:
+            raise self._broken
         try:
+            if self._expected is None:
+                self._expected = await self._inbox.take(_HEADER)
+            header = self._expected
+            size = int.from_bytes(header, "big")
+            if not MAC_BYTES < size <= MAX_FRAME_BYTES + MAC_BYTES:
+                raise RemoteProtocolError(f"{self.address} announced a frame of {size} bytes.", code="bad_frame")
+            sealed = await self._inbox.take(size, begun=True)
+            self._expected = None
             return self._receiver.decrypt(sealed, header)
-        except RemoteProtocolError:
+        except RemoteProtocolError as exc:
+            self._broken = exc
             self.abort()
             raise
 

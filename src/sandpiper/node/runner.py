@@ -34,12 +34,14 @@ from sandpiper.node.notices import NodeNotice, Problem, Subscriber, moment
 from sandpiper.store.reader import Reader
 from sandpiper.wire.frames import AnyFrame, Records, encode_frame
 from sandpiper.wire.ids import PeerKey, RoomId
+from sandpiper.wire.limits import MAX_ANSWER_FRAMES, MAX_BATCH_RECORDS
 from sandpiper.wire.text import clean_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sandpiper.crypto.identity import Identity
+    from sandpiper.net.intake import Checked
     from sandpiper.net.link import Link
     from sandpiper.net.links import Links
     from sandpiper.store.history import History
@@ -155,11 +157,22 @@ class Runner:
         history.commit()
 
     def _serve(self, serve: Serve) -> None:
-        found = self.history.raws(serve.room, serve.places)
-        records = tuple(raw for _, _, raw in found) or tuple(self.history.raws_by_id(serve.room, serve.ids))
-        self.links.send(serve.peer, encode_frame(Records(serve.room, records, serve.answer)))
-        for author, seq, _ in found:
-            self.engine.served(serve.peer, serve.room, author, seq)
+        """Answer with as many frames as the records fill, at most `MAX_ANSWER_FRAMES`; the asker asks on."""
+        beside = tuple(self.history.fork_raws(serve.room, serve.ids))
+        places = serve.places
+        for left in range(MAX_ANSWER_FRAMES - 1, -1, -1):
+            found = self.history.raws(serve.room, places[:MAX_BATCH_RECORDS])
+            places = places[len(found) :]
+            more = bool(found) and bool(places) and left > 0
+            frame = Records(
+                serve.room, (*(raw for _, _, raw in found), *beside)[:MAX_BATCH_RECORDS], serve.answer, more
+            )
+            self.links.send(serve.peer, encode_frame(frame))
+            for author, seq, _ in found:
+                self.engine.served(serve.peer, serve.room, author, seq)
+            if not more:
+                return
+            beside = ()
 
     # ------------------------------------------------------------ links (LinkEvents)
 
@@ -171,22 +184,26 @@ class Runner:
         """See `LinkEvents`."""
         self.do(PeerDown(peer, clean_line(reason, 200)))
 
-    async def frame(self, peer: PeerKey, frame: AnyFrame) -> None:
-        """See `LinkEvents`. Signatures of a batch are checked on two threads; libsodium lets go of the GIL."""
-        records: tuple[Record, ...] = ()
-        if isinstance(frame, Records):
-            room, raws = RoomId(frame.room), frame.records
-            if self.engine.room(room) is None:
-                return
-            if len(raws) < THREAD_FROM:
-                records = open_records(raws, room)
-            else:
-                half = len(raws) // 2
-                first = asyncio.to_thread(open_records, raws[:half], room)
-                rest = asyncio.to_thread(open_records, raws[half:], room)
-                records = tuple(record for part in await asyncio.gather(first, rest) for record in part)
+    def check(self, frame: AnyFrame) -> Checked:
+        """See `LinkEvents`. Large batches go to two threads; libsodium lets go of the GIL."""
+        if not isinstance(frame, Records) or self.engine.room(RoomId(frame.room)) is None:
+            return ()
+        room = RoomId(frame.room)
+        if len(frame.records) < THREAD_FROM:
+            return open_records(frame.records, room)
+        return asyncio.ensure_future(_on_threads(frame.records, room))
+
+    def frame(self, peer: PeerKey, frame: AnyFrame, records: tuple[Record, ...]) -> None:
+        """See `LinkEvents`."""
         try:
             self.do(Received(peer, frame, records))
         except StoreError as exc:
             self.problem(exc.code, str(exc), exc.hint)
             raise
+
+
+async def _on_threads(raws: tuple[bytes, ...], room: RoomId) -> tuple[Record, ...]:
+    half = len(raws) // 2
+    first = asyncio.to_thread(open_records, raws[:half], room)
+    rest = asyncio.to_thread(open_records, raws[half:], room)
+    return tuple(record for part in await asyncio.gather(first, rest) for record in part)

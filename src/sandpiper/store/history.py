@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 CHECKPOINT_EVERY = 1000  # pages of WAL before it is folded into the file: about 4 MiB
+TIPS_AMONG = 1000  # newest records of a room that are read for its tips at start: some 10 ms
 BUSY_MS = 5000  # another process reads or exports: wait this long for its lock
 
 _PRAGMAS = (
@@ -92,6 +93,8 @@ class History:
         self._rooms: dict[bytes, int] = {}
         self._authors: dict[bytes, int] = {}
         self._dirty = False
+        self._new_records: list[tuple[int, int, int, bool, bytes, int, bytes]] = []
+        self._new_messages: list[tuple[int, int, bytes, int, int, int, str, bool, bytes]] = []
         self._appended = 0
         self._checkpoint: threading.Thread | None = None
         with sql_errors(path, "opening it"):
@@ -126,6 +129,8 @@ class History:
     def rollback(self) -> None:
         """Forget what was appended since the last commit."""
         self._dirty = False
+        self._new_records.clear()
+        self._new_messages.clear()
         if self._db.in_transaction:
             with contextlib.suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
@@ -142,6 +147,7 @@ class History:
             return
         with sql_errors(self.path, "keeping messages"):
             try:
+                self._flush()
                 self._db.execute("COMMIT")
             except sqlite3.Error:
                 self.rollback()
@@ -161,6 +167,21 @@ class History:
         if not self._dirty:
             self._db.execute("BEGIN IMMEDIATE")
             self._dirty = True
+
+    def _flush(self) -> None:
+        """Write the gathered rows: together they cost half of what they cost one by one."""
+        if self._new_records:
+            self._db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)", self._new_records)
+            self._new_records.clear()
+        if self._new_messages:
+            last: int = self._db.execute("SELECT coalesce(max(n), 0) FROM messages").fetchone()[0]
+            self._db.executemany(
+                "INSERT OR IGNORE INTO messages (room, clock, id, author, seq, time, text, action, reply_to)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                self._new_messages,
+            )
+            self._new_messages.clear()
+            self._db.execute("INSERT INTO words (rowid, text) SELECT n, text FROM messages WHERE n > ?", (last,))
 
     # ------------------------------------------------------------ keeping
 
@@ -184,19 +205,15 @@ class History:
 
     def _append(self, record: Record, clock: int, main: bool) -> None:
         db, room, author = self._db, self._rooms[record.room], self._author(record.author)
-        db.execute(
-            "INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (room, author, record.seq, main, record.id, clock, record.raw),
-        )
-        db.executemany("DELETE FROM tips WHERE id = ?", [(dep.id,) for dep in record.deps] + [(record.prev,)])
-        db.execute("INSERT OR IGNORE INTO tips VALUES (?, ?, ?, ?)", (record.id, room, author, record.seq))
+        self._new_records.append((room, author, record.seq, main, record.id, clock, record.raw))
+        if isinstance(record.body, Text):
+            said = record.body
+            self._new_messages.append(
+                (room, clock, record.id, author, record.seq, record.time, said.text, said.action, said.reply_to)
+            )
+            return
+        self._flush()  # what follows may be about a message just gathered
         match record.body:
-            case Text(text=text, reply_to=reply_to, action=action):
-                db.execute(
-                    "INSERT INTO messages (room, clock, id, author, seq, time, text, action, reply_to)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (room, clock, record.id, author, record.seq, record.time, text, action, reply_to),
-                )
             case Edit(target=target, text=text):
                 db.execute(
                     "UPDATE messages SET text = ?, edited = 1"
@@ -233,11 +250,7 @@ class History:
             self._begin()
             n, who = self._rooms[room], self._author(author, plain=True)
             self._db.execute("INSERT OR REPLACE INTO nicks VALUES (?, ?, ?)", (n, who, nick))
-            self._db.execute(
-                "INSERT OR IGNORE INTO messages (room, clock, id, author, seq, time, text, action, reply_to)"
-                " VALUES (?, ?, ?, ?, 0, ?, ?, 0, x'')",
-                (n, time_ms, message, who, time_ms, text),
-            )
+            self._new_messages.append((n, time_ms, message, who, 0, time_ms, text, False, b""))
 
     def _author(self, key: PeerKey, *, plain: bool = False) -> int:
         n = self._authors.get(key)
@@ -269,6 +282,7 @@ class History:
 
     def load_rooms(self) -> list[StoredRoom]:
         """All rooms that the profile was ever in, as the engine needs them."""
+        self.commit()
         with sql_errors(self.path, "reading it"):
             rows = self._db.execute(
                 "SELECT n, id, name, kind, peer, joined, topic, topic_clock, topic_id FROM rooms ORDER BY n"
@@ -312,41 +326,65 @@ class History:
             )
 
     def _load_tips(self, room: int) -> Iterator[Head]:
-        keys = {n: key for key, n in self._authors.items()}
-        for record, author, seq in self._db.execute("SELECT id, author, seq FROM tips WHERE room = ?", (room,)):
-            yield Head(keys[author], seq, record)
+        """Records that no other record names, found among the newest: older ones have lower clocks, so whoever
+        comes after the newest comes after them anyway.
+        """
+        query = "SELECT raw FROM records WHERE room = ? ORDER BY clock DESC LIMIT ?"
+        newest = [reopen_record(raw) for (raw,) in self._db.execute(query, (room, TIPS_AMONG))]
+        named = {record.prev for record in newest} | {dep.id for record in newest for dep in record.deps}
+        for record in newest:
+            if record.id not in named:
+                yield Head(record.author, record.seq, record.id)
 
     def raws(self, room: RoomId, places: Iterable[tuple[PeerKey, int]]) -> list[tuple[PeerKey, int, bytes]]:
         """Records by place, in the order asked for, cut before `MAX_BATCH_BYTES`; at least one when any is there."""
         out: list[tuple[PeerKey, int, bytes]] = []
         size, n = 0, self._rooms.get(room, -1)
+        query = (
+            "SELECT seq, raw FROM records WHERE room = ? AND author = ? AND seq BETWEEN ? AND ? AND main ORDER BY seq"
+        )
         with sql_errors(self.path, "reading it"):
-            for author, seq in places:
-                row = self._db.execute(
-                    "SELECT raw FROM records WHERE room = ? AND author = ? AND seq = ? AND main",
-                    (n, self._authors.get(author, -1), seq),
-                ).fetchone()
-                if row is None:
-                    break
-                size += len(row[0])
-                if out and size > MAX_BATCH_BYTES:
-                    break
-                out.append((author, seq, row[0]))
+            for author, first, last in _runs(places):
+                expected = first
+                for seq, raw in self._db.execute(query, (n, self._authors.get(author, -1), first, last)):
+                    size += len(raw)
+                    if seq != expected or (out and size > MAX_BATCH_BYTES):
+                        return out
+                    out.append((author, seq, raw))
+                    expected += 1
+                if expected != last + 1:
+                    return out
         return out
 
-    def raws_by_id(self, room: RoomId, ids: Iterable[RecordId]) -> list[bytes]:
-        """Records by id, cut before `MAX_BATCH_BYTES`."""
+    def fork_raws(self, room: RoomId, ids: Iterable[RecordId]) -> list[bytes]:
+        """Records beside their logs (forks) by id, cut before `MAX_BATCH_BYTES`."""
         out: list[bytes] = []
         size, n = 0, self._rooms.get(room, -1)
         with sql_errors(self.path, "reading it"):
             for record in ids:
-                row = self._db.execute("SELECT raw FROM records WHERE id = ? AND room = ?", (record, n)).fetchone()
+                row = self._db.execute(
+                    "SELECT raw FROM records WHERE room = ? AND id = ? AND NOT main", (n, record)
+                ).fetchone()
                 if row is not None:
                     size += len(row[0])
                     if out and size > MAX_BATCH_BYTES:
                         break
                     out.append(row[0])
         return out
+
+
+def _runs(places: Iterable[tuple[PeerKey, int]]) -> Iterator[tuple[PeerKey, int, int]]:
+    """Places that follow each other in one log, as (author, first seq, last seq)."""
+    run: tuple[PeerKey, int, int] | None = None
+    for author, seq in places:
+        if run is not None and run[0] == author and run[2] + 1 == seq:
+            run = (author, run[1], seq)
+        else:
+            if run is not None:
+                yield run
+            run = (author, seq, seq)
+    if run is not None:
+        yield run
 
 
 def open_history(path: Path) -> Opened:

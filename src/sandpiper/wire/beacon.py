@@ -39,6 +39,8 @@ class Beacon(Struct, frozen=True):
     key: PeerKey | None = None
     rooms: tuple[RoomTag, ...] = ()
     address: str = ""
+    unix_time: bool = False
+    """Decoded: the timestamp was a number. Who writes numbers may read only numbers."""
 
 
 class BadBeacon(RemoteProtocolError):
@@ -166,4 +168,5 @@ def decode_beacon(raw: bytes) -> Beacon:
         key=key,
         rooms=rooms,
         address=wire.address,
+        unix_time=not isinstance(wire.timestamp, str) and timestamp != 0,
     )

@@ -100,13 +100,14 @@ class Fetch(Frame, frozen=True, array_like=True):
 
 class Records(Frame, frozen=True, array_like=True):
     """Records of one room, oldest first. `answer` 0: pushed live; 1: answers `Want`; 2: answers a recent `Want`;
-    3: answers `Fetch`.
+    3: answers `Fetch`. `more`: another frame of the same answer follows.
     """
 
     kind: ClassVar[int] = 7
     room: Key32
     records: Annotated[tuple[RawRecord, ...], Meta(max_length=MAX_BATCH_RECORDS)]
     answer: Annotated[int, Meta(ge=0, le=3)] = 0
+    more: bool = False
 
 
 class Ping(Frame, frozen=True, array_like=True):

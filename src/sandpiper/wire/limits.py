@@ -28,4 +28,5 @@ MAX_HEADS = 4096  # heads in one message: four times the largest roster
 MAX_ROOM_TAGS = 512  # rooms one peer may name in hello
 MAX_FETCH_IDS = 256  # records asked for by id in one frame
 MAX_BATCH_RECORDS = 256  # records in one frame: ~20 ms of signature checks
+MAX_ANSWER_FRAMES = 4  # frames that answer one Want: keeps a pipe full over a long way, and 2 MiB at most
 MAX_BATCH_BYTES = 512 * 1024  # bytes of records in one frame: half a frame, so one record more always fits

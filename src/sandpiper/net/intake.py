@@ -1,0 +1,70 @@
+"""One link's incoming frames: signatures are checked ahead, on threads, while earlier frames take effect in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from sandpiper.wire.frames import AnyFrame
+from sandpiper.wire.records import Record
+
+AHEAD = 2  # frames whose signatures are being checked while one takes effect: both cores stay busy, memory small
+
+Checked = Awaitable[tuple[Record, ...]] | tuple[Record, ...]
+"""Records with checked signatures: now, or soon."""
+Check = Callable[[AnyFrame], Checked]
+Apply = Callable[[AnyFrame, tuple[Record, ...]], None]
+
+
+_Queue = asyncio.Queue[tuple[AnyFrame, Checked] | None]
+
+
+class Intake:
+    """Takes frames of one link in order and applies them in order.
+
+    `check(frame)` gives the records of a frame, or starts checking them on a thread when they are many;
+    `apply(frame, records)` lets it take effect. The first error of either comes out of the next `put` or `drain`.
+    """
+
+    def __init__(self, check: Check, apply: Apply, tasks: asyncio.TaskGroup, name: str) -> None:
+        self._check = check
+        self._apply = apply
+        self._tasks = tasks
+        self._name = name
+        self._queue: _Queue | None = None
+        self._worker: asyncio.Task[None] | None = None
+        self._idle = True
+        self._error: Exception | None = None
+
+    async def put(self, frame: AnyFrame) -> None:
+        """Take one frame; waits while too many are ahead of it."""
+        if self._error is not None:
+            raise self._error
+        checked = self._check(frame)
+        if isinstance(checked, tuple) and self._idle:
+            self._apply(frame, checked)
+            return
+        if self._queue is None:
+            self._queue = _Queue(AHEAD)
+            self._worker = self._tasks.create_task(self._work(self._queue), name=f"apply {self._name}")
+        self._idle = False
+        await self._queue.put((frame, checked))
+
+    async def drain(self) -> None:
+        """Let everything that was taken take effect; nothing can be put after it."""
+        if self._queue is not None and self._worker is not None:
+            await self._queue.put(None)
+            await self._worker
+        if self._error is not None:
+            raise self._error
+
+    async def _work(self, queue: _Queue) -> None:
+        while (item := await queue.get()) is not None:
+            frame, checked = item
+            try:
+                records = checked if isinstance(checked, tuple) else await checked
+                if self._error is None:
+                    self._apply(frame, records)
+            except Exception as exc:  # noqa: BLE001 - handed to whoever puts the next frame
+                self._error = self._error or exc
+            self._idle = queue.empty()
