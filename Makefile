@@ -135,7 +135,7 @@ bench: $(VENV)/.dev ## benchmarks against real rivals: the quick set
 
 # The lock files hold for every supported Python and system. They keep their pins unless ARGS=--upgrade.
 COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
-	--generate-hashes --no-emit-index-url $(ARGS)
+	--generate-hashes --no-emit-index-url -c requirements/constraints.in $(ARGS)
 
 lock: $(VENV)/.created ## resolve requirements/*.txt again: make lock ARGS=--upgrade
 	@[ -x $(VENV)/bin/uv ] || $(PIP) install uv

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 CHECKPOINT_EVERY = 1000  # pages of WAL before it is folded into the file: about 4 MiB
-TIPS_AMONG = 1000  # newest records of a room that are read for its tips at start: some 10 ms
+INDEX_FROM = 256  # messages that wait before they are added to the search index together
+LAST_INDEXED = "SELECT coalesce(max(id), 0) FROM words_docsize"  # FTS5's own table of what it holds
 BUSY_MS = 5000  # another process reads or exports: wait this long for its lock
 
 _PRAGMAS = (
@@ -92,8 +93,10 @@ class History:
         self.path = path
         self._rooms: dict[bytes, int] = {}
         self._authors: dict[bytes, int] = {}
+        self._last_message = 0
+        self._last_indexed = 0
         self._dirty = False
-        self._new_records: list[tuple[int, int, int, bool, bytes, int, bytes]] = []
+        self._new_records: list[tuple[int, int, bool, int, bytes, int, bytes]] = []
         self._new_messages: list[tuple[int, int, bytes, int, int, int, str, bool, bytes]] = []
         self._appended = 0
         self._checkpoint: threading.Thread | None = None
@@ -108,8 +111,7 @@ class History:
                 if found != "ok":
                     raise StoreError(f"The history file {path} is damaged ({found}).", code="damaged")
                 migrate(self._db)
-                self._rooms = dict(self._db.execute("SELECT id, n FROM rooms"))
-                self._authors = dict(self._db.execute("SELECT key, n FROM authors"))
+                self._remember()
             except BaseException:
                 self._db.close()
                 raise
@@ -118,6 +120,8 @@ class History:
         """Commit and close; the file then stands alone, without a WAL beside it."""
         with sql_errors(self.path, "closing it"):
             try:
+                self._flush()
+                self._index()
                 self.commit()
             finally:
                 if self._checkpoint is not None:
@@ -134,8 +138,14 @@ class History:
         if self._db.in_transaction:
             with contextlib.suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
+        self._remember()
+
+    def _remember(self) -> None:
+        """Read what is kept in memory beside the file."""
         self._rooms = dict(self._db.execute("SELECT id, n FROM rooms"))
         self._authors = dict(self._db.execute("SELECT key, n FROM authors"))
+        self._last_message = self._db.execute("SELECT coalesce(max(n), 0) FROM messages").fetchone()[0]
+        self._last_indexed = self._db.execute(LAST_INDEXED).fetchone()[0]
 
     def commit(self) -> None:
         """Make everything appended so far survive a crash of this process.
@@ -174,14 +184,24 @@ class History:
             self._db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)", self._new_records)
             self._new_records.clear()
         if self._new_messages:
-            last: int = self._db.execute("SELECT coalesce(max(n), 0) FROM messages").fetchone()[0]
+            last = self._last_message
             self._db.executemany(
-                "INSERT OR IGNORE INTO messages (room, clock, id, author, seq, time, text, action, reply_to)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                self._new_messages,
+                "INSERT OR IGNORE INTO messages (n, room, clock, id, author, seq, time, text, action, reply_to)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                ((last + count, *row) for count, row in enumerate(self._new_messages, 1)),
             )
+            self._last_message += len(self._new_messages)
             self._new_messages.clear()
-            self._db.execute("INSERT INTO words (rowid, text) SELECT n, text FROM messages WHERE n > ?", (last,))
+            if self._last_message - self._last_indexed >= INDEX_FROM:
+                self._index()
+
+    def _index(self) -> None:
+        """Make the newest messages searchable by index. One by one it would double the cost of keeping them."""
+        if self._last_message > self._last_indexed:
+            self._begin()
+            query = "INSERT INTO words (rowid, text) SELECT n, text FROM messages WHERE n > ?"
+            self._db.execute(query, (self._last_indexed,))
+            self._last_indexed = self._last_message
 
     # ------------------------------------------------------------ keeping
 
@@ -205,7 +225,7 @@ class History:
 
     def _append(self, record: Record, clock: int, main: bool) -> None:
         db, room, author = self._db, self._rooms[record.room], self._author(record.author)
-        self._new_records.append((room, author, record.seq, main, record.id, clock, record.raw))
+        self._new_records.append((room, author, main, record.seq, record.id, clock, record.raw))
         if isinstance(record.body, Text):
             said = record.body
             self._new_messages.append(
@@ -213,6 +233,8 @@ class History:
             )
             return
         self._flush()  # what follows may be about a message just gathered
+        if isinstance(record.body, Edit | Retract):
+            self._index()  # the index can only forget a text that it holds
         match record.body:
             case Edit(target=target, text=text):
                 db.execute(
@@ -305,13 +327,13 @@ class History:
     def _load_logs(self, room: int) -> Iterator[StoredLog]:
         forks: dict[int, list[tuple[Head, int, RecordId]]] = {}
         keys = {n: key for key, n in self._authors.items()}
-        query = "SELECT author, seq, id, clock, raw FROM records WHERE room = ? AND NOT main"
+        query = "SELECT author, seq, id, clock, raw FROM records WHERE room = ? AND main = 0"
         for author, seq, record, clock, raw in self._db.execute(query, (room,)):
             place = Head(keys[author], seq, record)
             forks.setdefault(author, []).append((place, clock, reopen_record(raw).prev))
         nicks = dict(self._db.execute("SELECT author, nick FROM nicks WHERE room = ?", (room,)))
         logs: dict[int, tuple[bytearray, list[int]]] = {}
-        query = "SELECT author, id, clock FROM records WHERE room = ? AND main ORDER BY author, seq"
+        query = "SELECT author, id, clock FROM records WHERE room = ? AND main = 1 ORDER BY author, seq"
         for author, record, clock in self._db.execute(query, (room,)):
             ids, clocks = logs.setdefault(author, (bytearray(), []))
             ids += record
@@ -326,13 +348,15 @@ class History:
             )
 
     def _load_tips(self, room: int) -> Iterator[Head]:
-        """Records that no other record names, found among the newest: older ones have lower clocks, so whoever
-        comes after the newest comes after them anyway.
+        """Records that no other record names. Only ends of logs can be; those that other ends name are none. One
+        that an older record names is taken for a tip, and named once more: harmless.
         """
-        query = "SELECT raw FROM records WHERE room = ? ORDER BY clock DESC LIMIT ?"
-        newest = [reopen_record(raw) for (raw,) in self._db.execute(query, (room, TIPS_AMONG))]
-        named = {record.prev for record in newest} | {dep.id for record in newest for dep in record.deps}
-        for record in newest:
+        last = "SELECT raw FROM records WHERE room = ? AND author = ? AND main = 1 ORDER BY seq DESC LIMIT 1"
+        rows = [self._db.execute(last, (room, n)).fetchone() for n in self._authors.values()]
+        rows += self._db.execute("SELECT raw FROM records WHERE room = ? AND main = 0", (room,)).fetchall()
+        ends = [reopen_record(row[0]) for row in rows if row is not None]
+        named = {record.prev for record in ends} | {dep.id for record in ends for dep in record.deps}
+        for record in ends:
             if record.id not in named:
                 yield Head(record.author, record.seq, record.id)
 
@@ -340,9 +364,7 @@ class History:
         """Records by place, in the order asked for, cut before `MAX_BATCH_BYTES`; at least one when any is there."""
         out: list[tuple[PeerKey, int, bytes]] = []
         size, n = 0, self._rooms.get(room, -1)
-        query = (
-            "SELECT seq, raw FROM records WHERE room = ? AND author = ? AND seq BETWEEN ? AND ? AND main ORDER BY seq"
-        )
+        query = "SELECT seq, raw FROM records WHERE room = ? AND author = ? AND seq BETWEEN ? AND ? AND main = 1 ORDER BY seq"
         with sql_errors(self.path, "reading it"):
             for author, first, last in _runs(places):
                 expected = first
@@ -363,7 +385,7 @@ class History:
         with sql_errors(self.path, "reading it"):
             for record in ids:
                 row = self._db.execute(
-                    "SELECT raw FROM records WHERE room = ? AND id = ? AND NOT main", (n, record)
+                    "SELECT raw FROM records WHERE room = ? AND id = ? AND main = 0", (n, record)
                 ).fetchone()
                 if row is not None:
                     size += len(row[0])

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from sandpiper.errors import StoreError, UsageError
-from sandpiper.store.history import BUSY_MS, sql_errors
+from sandpiper.store.history import BUSY_MS, LAST_INDEXED, sql_errors
+from sandpiper.store.schema import TOKENIZER
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 
 if TYPE_CHECKING:
@@ -93,8 +94,11 @@ class Reader:
         if not path.exists():
             raise StoreError("There is no history yet.", hint="Start sandpiper once, or check --profile.")
         with sql_errors(path, "reading it"):
-            self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+            self._db = sqlite3.connect(
+                f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False, isolation_level=None
+            )
             self._db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+            self._db.execute("PRAGMA temp_store = MEMORY")
 
     def __enter__(self) -> Reader:
         return self
@@ -158,12 +162,26 @@ class Reader:
         terms = ['"' + word.replace('"', '""') + '"' for word in words.split()]
         if not terms:
             raise UsageError("There is nothing to search for.", hint="For example: /search pizza friday")
-        query = f"{_COLUMNS} WHERE m.n IN (SELECT rowid FROM words WHERE words MATCH ?) AND NOT m.retracted"
-        values: list[object] = [" ".join(terms) + "*"]
+        match = " ".join(terms) + "*"
+        with sql_errors(self.path, "searching it"):
+            self._index_the_newest()
+        query = (
+            f"{_COLUMNS} WHERE m.n IN (SELECT rowid FROM words WHERE words MATCH ?"
+            " UNION ALL SELECT rowid FROM temp.newest WHERE newest MATCH ?) AND NOT m.retracted"
+        )
+        values: list[object] = [match, match]
         if room is not None:
             query, values = query + " AND r.id = ?", [*values, room]
         query += " AND m.time >= ? ORDER BY m.clock DESC, m.id DESC LIMIT ?"
         return self._messages(query, (*values, since_ms, limit))[::-1]
+
+    def _index_the_newest(self) -> None:
+        """The writer indexes some hundreds of messages at a time; the rest is indexed here, in memory."""
+        self._db.execute("DROP TABLE IF EXISTS temp.newest")
+        self._db.execute(f"CREATE VIRTUAL TABLE temp.newest USING fts5 (text, {TOKENIZER})")
+        self._db.execute(
+            f"INSERT INTO temp.newest (rowid, text) SELECT n, text FROM main.messages WHERE n > ({LAST_INDEXED})"
+        )
 
     def find(self, room: RoomId, id_prefix: str) -> list[Message]:
         """Messages of a room whose id begins with these hex digits; at most ten.

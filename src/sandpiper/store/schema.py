@@ -37,15 +37,13 @@ CREATE TABLE nicks (                      -- what an author is called in a room
 CREATE TABLE records (
     room INTEGER NOT NULL REFERENCES rooms,
     author INTEGER NOT NULL REFERENCES authors,
-    seq INTEGER NOT NULL,
     main INTEGER NOT NULL,                -- 0: beside the author's chain (a fork)
+    seq INTEGER NOT NULL,
     id BLOB NOT NULL,
     clock INTEGER NOT NULL,
-    raw BLOB NOT NULL
-);
-CREATE UNIQUE INDEX chain ON records (room, author, seq) WHERE main;
-CREATE UNIQUE INDEX forks ON records (room, id) WHERE NOT main;
-CREATE INDEX newest ON records (room, clock);
+    raw BLOB NOT NULL,
+    PRIMARY KEY (room, main, author, seq, id)
+) WITHOUT ROWID;
 CREATE TABLE messages (
     n INTEGER PRIMARY KEY,
     room INTEGER NOT NULL REFERENCES rooms,
@@ -75,16 +73,18 @@ CREATE TABLE peers (                      -- everybody ever linked
     ignored INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE VIRTUAL TABLE words USING fts5 (
-    text, content='messages', content_rowid='n', tokenize="unicode61 remove_diacritics 2"
+    text, content='messages', content_rowid='n', TOKENIZER
 );
--- New messages are indexed many at a time, when a transaction ends: by a trigger it would cost four times as much.
+-- New messages are indexed some hundreds at a time (see history.py); until then a search looks at them one by one.
 CREATE TRIGGER words_change AFTER UPDATE OF text ON messages BEGIN
     INSERT INTO words (words, rowid, text) VALUES ('delete', old.n, old.text);
     INSERT INTO words (rowid, text) VALUES (new.n, new.text);
 END;
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1,)
+TOKENIZER = 'tokenize="unicode61 remove_diacritics 2"'  # whole words in any script, accents do not matter
+
+MIGRATIONS: tuple[str, ...] = (_V1.replace("TOKENIZER", TOKENIZER),)
 """Entry n brings a file from version n to n + 1. Entries are never changed once released."""
 
 APPLICATION_ID = 0x53504950  # "SPIP": tells our files from other SQLite files

@@ -1,0 +1,1 @@
+"""Side-by-side benchmarks: every figure is a ratio to a real rival, measured in the same run."""

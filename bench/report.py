@@ -1,0 +1,84 @@
+"""What a benchmark has to say, kept as JSON lines and as a table that names the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import sys
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HERE = Path(__file__).parent
+LINES = HERE / "results.jsonl"
+TABLE = HERE / "RESULTS.md"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row: ours, the rival's, and the goal as a person would say it. `met` None: nothing to compare with."""
+
+    bench: str
+    what: str
+    unit: str
+    ours: float
+    rival_name: str
+    rival: float | None
+    ratio: float | None
+    goal: str
+    met: bool | None
+    note: str = ""
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value below which `share` (0 to 1) of them lie."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def spread(values: Sequence[float]) -> str:
+    """Lowest, median and highest, for the note."""
+    return f"{min(values):.3g} / {statistics.median(values):.3g} / {max(values):.3g} over {len(values)} runs"
+
+
+def machine() -> str:
+    """What this ran on, without naming it."""
+    packages = ", ".join(f"{name} {version(name)}" for name in ("msgspec", "pynacl", "cryptography"))
+    return (
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"sandpiper {version('sandpiper-chat')}, {packages}"
+    )
+
+
+def keep(results: list[Result]) -> None:
+    """Append to the JSON lines file and write the table anew."""
+    stamp = datetime.now(UTC).isoformat(timespec="seconds")
+    with LINES.open("a") as lines:
+        for result in results:
+            lines.write(json.dumps({"at": stamp, "machine": machine(), **asdict(result)}) + "\n")
+    rows = [
+        "# Results of the last `make bench`",
+        "",
+        f"{stamp}. {machine()}.",
+        "Shared machines are noisy: compare the ratios, not the figures.",
+        "",
+        "| bench | what | ours | rival | ratio | goal | met |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for r in results:
+        rival = f"{r.rival:.4g} {r.unit} ({r.rival_name})" if r.rival is not None else r.rival_name or "-"
+        ratio = f"{r.ratio:.3g}" if r.ratio is not None else "-"
+        met = {True: "yes", False: "**no**", None: "-"}[r.met]
+        rows.append(f"| {r.bench} | {r.what} | {r.ours:.4g} {r.unit} | {rival} | {ratio} | {r.goal} | {met} |")
+    rows += ["", "Notes:", ""]
+    rows += [f"- {r.bench}, {r.what}: {r.note}" for r in results if r.note]
+    TABLE.write_text("\n".join(rows) + "\n")
+    print("\n".join(rows))
+    sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""Tools for testing programs built on Sandpiper: shipped, so that others can test their bots with them."""

@@ -1,0 +1,156 @@
+"""A real `sandpiper` process in line mode with JSON events, driven and watched by a test."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sandpiper.store.reader import Message, Reader
+
+SANDPIPER = Path(sys.executable).with_name("sandpiper")
+Event = dict[str, Any]
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+class Program:
+    """`sandpiper --json` under a nick; `start` runs it elsewhere (a lab host's `popen`)."""
+
+    def __init__(
+        self, nick: str, home: Path, *args: str, start: Start | None = None, env: dict[str, str] | None = None
+    ) -> None:
+        self.nick = nick
+        self.home = home
+        self.events: list[Event] = []
+        self.errors: list[str] = []
+        self._changed = threading.Condition()
+        command: Sequence[str] = (str(SANDPIPER), "--plain", "--json", "--no-input", "--nick", nick, *args)
+        env = {"SANDPIPER_HOME": str(home), **(env or {})}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self.process = (
+            subprocess.Popen(command, env={**os.environ, **env}, text=True, **pipes)
+            if start is None
+            else start(command, env=env, **pipes)
+        )
+        self._readers = [
+            threading.Thread(target=self._read_events, daemon=True),
+            threading.Thread(target=self._read_errors, daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def __enter__(self) -> "Program":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _read_events(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._changed:
+                self.events.append({**json.loads(line), "at": time.monotonic()})
+                self._changed.notify_all()
+
+    def _read_errors(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.errors.append(line)
+
+    # ------------------------------------------------------------ what it is told
+
+    def say(self, *lines: str) -> None:
+        """Type lines."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("".join(f"{line}\n" for line in lines))
+        self.process.stdin.flush()
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        self.process.kill()
+        self._finish()
+
+    def stop(self) -> None:
+        """End of input, then whatever it takes."""
+        if self.process.poll() is None:
+            assert self.process.stdin is not None
+            try:
+                self.process.stdin.close()
+                self.process.wait(15)
+            except (subprocess.TimeoutExpired, BrokenPipeError):
+                self.process.send_signal(signal.SIGTERM)
+                try:
+                    self.process.wait(5)
+                except subprocess.TimeoutExpired:
+                    self.process.kill()
+        self._finish()
+
+    def _finish(self) -> None:
+        self.process.wait(5)
+        for reader in self._readers:
+            reader.join(5)
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if stream is not None:
+                with suppress(BrokenPipeError):
+                    stream.close()
+
+    # ------------------------------------------------------------ what it shows
+
+    def wait(self, predicate: Callable[["Program"], object], seconds: float = 20, what: str = "") -> None:
+        """Until `predicate(self)` holds.
+
+        Raises:
+            AssertionError: it does not within `seconds`, with the last events and errors.
+        """
+        end = time.monotonic() + seconds
+        with self._changed:
+            while not predicate(self):
+                left = end - time.monotonic()
+                gone = self.process.poll() is not None
+                if left <= 0 or (gone and not self._changed.wait(0.2)):
+                    tail = "\n".join(map(str, self.events[-8:]))
+                    raise AssertionError(
+                        f"{self.nick}: {what or 'what was waited for'} did not come in {seconds} s"
+                        f"{' (the process has ended)' if gone else ''}\n{tail}\n{''.join(self.errors[-20:])}"
+                    )
+                self._changed.wait(min(left, 0.5))
+
+    def of(self, kind: str) -> list[Event]:
+        """Events of one kind."""
+        return [event for event in self.events if event["event"] == kind]
+
+    def texts(self) -> list[str]:
+        """Texts of all messages shown, in the order of the screen."""
+        return [event["text"] for event in self.of("message")]
+
+    def linked(self) -> set[str]:
+        """Nicks of peers that are linked now."""
+        state: dict[str, str] = {}
+        for event in self.of("peer"):
+            state[event["nick"]] = event["state"]
+        return {nick for nick, is_ in state.items() if is_ == "linked"}
+
+    def ready(self, seconds: float = 20) -> "Program":
+        """Wait until it says that it is."""
+        self.wait(lambda me: me.of("ready"), seconds, "ready")
+        return self
+
+    # ------------------------------------------------------------ what it keeps
+
+    @property
+    def database(self) -> Path:
+        """Its history file."""
+        return self.home / "profiles" / self.nick / "history.db"
+
+    def history(self) -> list[Message]:
+        """All messages that it keeps of its open rooms, in order."""
+        with Reader(self.database) as reader:
+            return [
+                message for room in reader.rooms() if room.kind == "open" for message in reader.everything(room.room)
+            ]
