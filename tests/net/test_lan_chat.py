@@ -58,6 +58,8 @@ def test_hosts_without_default_route_link_with_all_others_and_see_one_order(lab:
         for program in everyone:
             others = {other.nick for other in everyone} - {program.nick}
             program.wait(lambda me, others=others: me.linked() == others, 5, f"links to {others}")
+        so_far = [f"{earlier.nick} is here" for earlier in everyone[:-1]]
+        new.wait(lambda me, so_far=so_far: me.texts() == so_far, 5, "what was said before")
         new.say(f"{nick} is here")
         for program in everyone:
             program.wait(lambda me, nick=nick: f"{nick} is here" in me.texts(), 5, f"what {nick} says")
