@@ -32,11 +32,11 @@ class Program:
         self._changed = threading.Condition()
         command: Sequence[str] = (str(SANDPIPER), "--plain", "--json", "--no-input", "--nick", nick, *args)
         env = {"SANDPIPER_HOME": str(home), **(env or {})}
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        self.process = (
-            subprocess.Popen(command, env={**os.environ, **env}, text=True, **pipes)
+        pipe = subprocess.PIPE
+        self.process: subprocess.Popen[str] = (
+            subprocess.Popen(command, env={**os.environ, **env}, text=True, stdin=pipe, stdout=pipe, stderr=pipe)
             if start is None
-            else start(command, env=env, **pipes)
+            else start(command, env=env, stdin=pipe, stdout=pipe, stderr=pipe)
         )
         self._readers = [
             threading.Thread(target=self._read_events, daemon=True),
@@ -124,6 +124,14 @@ class Program:
     def of(self, kind: str) -> list[Event]:
         """Events of one kind."""
         return [event for event in self.events if event["event"] == kind]
+
+    def shows(self, text: str, seconds: float = 5) -> None:
+        """Wait until a message with this text is on the screen."""
+        self.wait(lambda me: text in me.texts(), seconds, text)
+
+    def links(self, nicks: set[str], seconds: float = 5) -> None:
+        """Wait until exactly these are linked."""
+        self.wait(lambda me: me.linked() == nicks, seconds, f"links to {nicks}")
 
     def texts(self) -> list[str]:
         """Texts of all messages shown, in the order of the screen."""

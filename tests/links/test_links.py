@@ -261,7 +261,7 @@ async def test_when_both_dial_at_once_both_keep_the_same_link(clock, seed):
 
 def under_way(party: Party) -> set[asyncio.Task[object]]:
     """Tasks of this party's links."""
-    return set(party.tasks._tasks)  # type: ignore[attr-defined]
+    return set(party.tasks._tasks)
 
 
 @pytest.mark.parametrize("who", ["small", "large"])

@@ -339,7 +339,7 @@ async def test_nobody_there_is_tried_again_later():
 async def test_a_nick_that_changes_while_a_link_is_made_is_sent():
     pipes = asyncio.Queue[TcpPipe]()
     listener = await listen(pipes.put_nowait, range(1), (HOST,))
-    async with plain(LOW) as us:
+    async with asyncio.timeout(WAIT), plain(LOW, heartbeat=1000.0) as us:
         us.chat.found(HIGH, HOST, listener.port, "olga")
         pipe = await pipes.get()
         assert json.loads(await pipe.read())["username"] == "us"

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sandpiper.config import Paths, load
+from sandpiper.config import Address, Paths, load
 from sandpiper.crypto.identity import Identity
 from sandpiper.faces.doctor.checks import gather, judge
+from sandpiper.faces.doctor.facts import HeardPeer
+from sandpiper.faces.doctor.probes.ports import probe_ports
+from sandpiper.faces.doctor.probes.reach import probe_reach
 from sandpiper.node import Node, NodeSettings
 from sandpiper.testing.netlab import Host, Lan, NetLab, available
 from tests.oldpeer import OldPeer
@@ -178,19 +182,56 @@ async def test_nobody_on_this_machine_is_waited_for_only_as_long_as_asked(home: 
     assert facts.air.peers == ()
 
 
-async def test_program_with_a_stolen_beacon_is_told_from_a_peer(home: Path, multicast: str, tmp_path: Path):
-    """A port that takes connections and says nothing, or something else."""
-
+@pytest.mark.parametrize(
+    "words", [b"", b"220 mail.example.org ESMTP\r\n", b"SANDPIPER/1\n\xff\xff", b"SANDPIPER/1\n\x00\x01x"]
+)
+async def test_other_program_on_a_peers_port_is_told_from_a_peer(words: bytes, home: Path, multicast: str):
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"220 mail.example.org ESMTP\r\n")
-        await reader.read()
+        writer.write(words)
+        with contextlib.suppress(OSError):
+            await reader.read()
         writer.close()
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    async with server:
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        found = await look(0.2, peers=f"127.0.0.1:{port}")
+        found = await look(0.1, peers=f"127.0.0.1:{port}")
     assert found["reach", "not_sandpiper"].status == "fail"
+
+
+async def test_peer_with_another_key_than_its_beacon_says_is_told(multicast: str, tmp_path: Path):
+    settings = NodeSettings(interfaces=("lo",), multicast=False)
+    async with Node(Identity(os.urandom(32)), "alice", tmp_path / "history.db", settings) as node:
+        place = Address("127.0.0.1", node.port)
+        right = HeardPeer(nick="alice", key=node.key.hex(), places=(place,))
+        wrong = HeardPeer(nick="mallory", key="00" * 32, places=(place,))
+        outcomes = [reach.outcome for reach in await probe_reach([right, wrong], [], [])]
+        assert outcomes == ["ok", "stranger"]
+        assert node.linked() == ()
+        both = HeardPeer(nick="alice", key=node.key.hex(), places=(Address("127.0.0.1", 1), place))
+        [reach] = await probe_reach([both], [place], [])
+        assert (reach.outcome, reach.place) == ("ok", place)
+
+
+async def test_port_that_nobody_has_and_name_that_nobody_has_are_told_apart(home: Path, multicast: str):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        found = await look(0.1, peers=f"127.0.0.1:{port}")
+    assert found["reach", "tcp_refused"].status == "fail"
+    found = await look(0.1, peers=f"{'x' * 64}.invalid:8080")  # a name that needs no asking: labels have 63 at most
+    assert found["reach", "dial_failed"].status == "fail"
+
+
+def test_ports_are_tried_and_their_holder_found():
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        ports = probe_ports(port)
+    assert [holder.port for holder in ports.taken] == [port]
+    assert ports.free is not None
+    if sys.platform == "linux":
+        assert ports.taken[0].pid == os.getpid()
+    assert probe_ports(port).free == port
+    assert probe_ports(port).taken == ()
 
 
 # ---------------------------------------------------------------- in the lab: what works

@@ -56,19 +56,18 @@ def test_hosts_without_default_route_link_with_all_others_and_see_one_order(lab:
         new = crowd.start(nick, lab.host(nick, office))
         everyone.append(new)
         for program in everyone:
-            others = {other.nick for other in everyone} - {program.nick}
-            program.wait(lambda me, others=others: me.linked() == others, 5, f"links to {others}")
-        so_far = [f"{earlier.nick} is here" for earlier in everyone[:-1]]
-        new.wait(lambda me, so_far=so_far: me.texts() == so_far, 5, "what was said before")
+            program.links({other.nick for other in everyone} - {program.nick})
+        for earlier in everyone[:-1]:
+            new.shows(f"{earlier.nick} is here")
         new.say(f"{nick} is here")
         for program in everyone:
-            program.wait(lambda me, nick=nick: f"{nick} is here" in me.texts(), 5, f"what {nick} says")
+            program.shows(f"{nick} is here")
     for turn in range(5):
         for speaker in everyone:
             text = f"{speaker.nick} says {turn}"
             speaker.say(text)
             for program in everyone:
-                program.wait(lambda me, text=text: text in me.texts(), 5, text)
+                program.shows(text)
     said = ["ann is here", "ben is here", "cat is here"]
     said += [f"{speaker.nick} says {turn}" for turn in range(5) for speaker in everyone]
     for program in everyone:

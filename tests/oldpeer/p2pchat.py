@@ -38,8 +38,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from types import FrameType, TracebackType
-from typing import Any, Generic, Literal, NoReturn, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self, TypeVar, overload
+
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
 
 MAX_DATAGRAM = 1024
 MAX_LINE = 64 * 1024
@@ -270,17 +274,21 @@ class Log(Sequence[T], Generic[T]):
     @overload
     def __getitem__(self, index: slice) -> list[T]: ...
 
+    @override
     def __getitem__(self, index: int | slice) -> T | list[T]:
         with self._lock:
             return self._items[index]
 
+    @override
     def __len__(self) -> int:
         with self._lock:
             return len(self._items)
 
+    @override
     def __iter__(self) -> Iterator[T]:
         return iter(self.copy())
 
+    @override
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Log):
             return self.copy() == other.copy()
@@ -288,6 +296,7 @@ class Log(Sequence[T], Generic[T]):
 
     __hash__ = None  # type: ignore[assignment]
 
+    @override
     def __repr__(self) -> str:
         return repr(self.copy())
 

@@ -202,7 +202,7 @@ def test_beacons_that_do_not_come_back_are_filtered_by_this_machine():
     firewall = Firewall(tool="ufw", on=True, udp="drop")
     finding = only(judge_multicast(Facts(cards=LAN, air=Air(voices=(voice(heard=False),)), firewall=firewall)))
     assert (finding.status, finding.code) == ("fail", "filtered_in")
-    assert "ufw of this machine does that" in finding.seen
+    assert "the firewall of this machine (ufw) does that" in finding.seen
     assert finding.fix[0] == "sudo ufw allow 9999/udp"
 
 
@@ -281,6 +281,15 @@ def test_nobody_heard_names_both_reasons_and_the_way_around():
     assert "nobody runs sandpiper" in finding.why
     assert "filters multicast" in finding.why
     assert any(step.endswith("sandpiper --peer 192.168.1.5:8081") for step in finding.fix)
+
+
+def test_nobody_heard_is_put_down_to_this_machine_where_its_beacons_fail():
+    lo = voice("lo", "127.0.0.1", loopback=True)
+    finding = only(judge_peers(Facts(cards=LAN, air=Air(voices=(lo, voice(heard=False))))))
+    assert "see multicast" in finding.why
+    assert finding.fix[0].startswith("Mend multicast first")
+    finding = only(judge_peers(Facts(cards=LAN, air=Air(voices=(lo, voice())))))
+    assert "see multicast" not in finding.why
 
 
 def test_nobody_else_heard_names_the_port_of_the_peer_here():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -11,13 +12,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.oldpeer import OldPeer, Refused, decode_datagram, decode_line, go_time, parse_go_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 LOW, HIGH = "0" * 32, "f" * 32
@@ -92,6 +95,7 @@ def raw_link(peer: OldPeer, join: bool = True) -> Iterator[socket.socket]:
         (1_700_000_000_120_000_000, 3600, "2023-11-14T23:13:20.12+01:00"),
         (1_700_000_000_000_000_000, -12600, "2023-11-14T18:43:20-03:30"),
     ],
+    ids=map("case{}".format, itertools.count()),  # the parameters hold the time of day
 )
 def test_go_time_round_trip(ns: int, offset: int, text: str) -> None:
     assert go_time(ns, offset) == text
@@ -131,6 +135,7 @@ def test_go_zero_time_is_understood() -> None:
         "٢023-11-14T22:13:20Z",
         "1700000000",
     ],
+    ids=map("case{}".format, itertools.count()),  # the parameters hold the time of day
 )
 def test_not_rfc3339(text: str) -> None:
     with pytest.raises(ValueError):
@@ -175,6 +180,7 @@ def refusal(raw: bytes, **options: Any) -> str | None:
         (dump(line(type="announce")), "kind"),
         (dump(line(timestamp="0001-01-01T00:00:00Z")), "stale"),
     ],
+    ids=map("case{}".format, itertools.count()),  # the parameters hold the time of day
 )
 def test_lines_refused(raw: bytes, reason: str) -> None:
     assert refusal(raw) == reason
@@ -220,6 +226,7 @@ def test_age_limit() -> None:
         ({"timestamp": "2001-01-01T00:00:00Z"}, "stale"),
         ({"sp": "x" * 1024}, "too_long"),
     ],
+    ids=map("case{}".format, itertools.count()),  # the parameters hold the time of day
 )
 def test_datagrams_refused(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(Refused) as caught:

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sandpiper.core.discovery import Cast, Discovery, FoundPlain
+from sandpiper.core.events import Now
 from sandpiper.core.p2pchat import (
     MAX_KNOWN,
     MAX_PEERS,
@@ -25,6 +27,7 @@ from sandpiper.core.p2pchat import (
 )
 from sandpiper.crypto.rooms import plain_author, plain_message
 from sandpiper.errors import LinkTimeout, LocalProtocolError, RemoteProtocolError
+from sandpiper.wire.beacon import decode_beacon
 from sandpiper.wire.limits import MAX_LINE_BYTES, MAX_NICK_CHARS, MAX_TEXT_CHARS
 from sandpiper.wire.p2pchat import BadLine, LineCutter, PlainLine, decode_line, encode_error, encode_line
 from sandpiper.wire.text import clean_text
@@ -424,6 +427,19 @@ def test_both_ends_keep_the_link_that_the_smaller_id_dialled(me: str, other: str
             theirs = not dialled
     assert ours is (me < other)
     assert theirs is (other < me)
+
+
+def test_the_first_beacon_of_an_old_peer_is_answered_at_once():
+    now = Now(100.0, int(T0 * 1000))
+    us = Discovery("m", random.Random(1), now)
+    us.tick(now)
+    theirs = {"type": "announce", "peer_id": "a", "username": "olga", "port": 9, "timestamp": T0, "sequence": 1}
+    beacon = decode_beacon(json.dumps(theirs).encode())
+    assert beacon.unix_time
+    assert us.heard(beacon, "127.0.0.1", now) == [FoundPlain("a", "127.0.0.1", 9, "olga")]
+    assert us.tick(Now(100.1, now.wall_ms + 100)) == [Cast("pong")]
+    us.heard(beacon, "127.0.0.1", Now(101.0, now.wall_ms + 1000))
+    assert us.tick(Now(101.1, now.wall_ms + 1100)) == []
 
 
 # --- messages ------------------------------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ PONG_MOST = 0.05  # a hundred peers that hear one ping do not answer in one inst
 PONG_QUIET = 0.5  # nobody needs a second pong so soon
 OLD_SECONDS = 30.0  # a message this much older than its sender's others is a replay
 SKEW_SECONDS = 30.0  # a clock this wrong is reported
+SKEW_QUIET = 10.0  # one report in this time: a flood of forged beacons must not fill the screen
+SKEW_MOST = 1e10  # seconds, three centuries: what is more wrong is reported as this
 MAX_HEARD = 1024  # peers remembered from beacons, the least recently heard go first
 FORGET_SECONDS = 60.0
 
@@ -81,11 +83,12 @@ DiscoveryEffect = Cast | Found | FoundPlain | Left | Skewed | Ignored
 class _Heard:
     """One sender, as its beacons showed it."""
 
-    __slots__ = ("at", "offset", "skew_told", "where")
+    __slots__ = ("at", "offset", "sequence", "skew_told", "where")
 
     def __init__(self, at: float, offset: float) -> None:
         self.at = at
         self.offset = offset  # the smallest (arrival - timestamp) so far: clock difference and fastest way
+        self.sequence = 0
         self.skew_told = False
         self.where: tuple[str, int] = ("", 0)
 
@@ -101,6 +104,7 @@ class Discovery:
         self._started = False
         self._pong_at: float | None = None
         self._ponged = -PONG_QUIET
+        self._skew_next = now.mono
 
     def deadline(self) -> float:
         """When `tick` wants to be called next."""
@@ -142,17 +146,24 @@ class Discovery:
             while len(self._heard) > MAX_HEARD:
                 self._heard.popitem(last=False)
         elif beacon.timestamp and offset > heard.offset + OLD_SECONDS:
-            return [Ignored(host, "a beacon older than 30 s was replayed or delayed")]
+            if beacon.sequence <= heard.sequence:
+                return [Ignored(host, "a beacon older than 30 s was replayed or delayed")]
+            heard.offset = offset  # it goes on counting: its clock was set back
         self._heard.move_to_end(sender)
         heard.at = now.mono
+        heard.sequence = beacon.sequence
         heard.offset = min(heard.offset, offset)
-        if beacon.timestamp and abs(offset) > SKEW_SECONDS and not heard.skew_told:
+        wrong = beacon.timestamp and abs(offset) > SKEW_SECONDS
+        if wrong and not heard.skew_told and now.mono >= self._skew_next:
             heard.skew_told = True
-            out.append(Skewed(beacon.username, -offset))
+            self._skew_next = now.mono + SKEW_QUIET
+            out.append(Skewed(beacon.username, max(-SKEW_MOST, min(SKEW_MOST, -offset))))
         if beacon.type == "leave":
             del self._heard[sender]
             return [*out, Left(beacon.peer_id, beacon.key)]
-        if beacon.type == "ping" and self._pong_at is None and now.mono >= self._ponged + PONG_QUIET:
+        # The old program does not ask, but it dials whom it hears: answering its first beacon saves it up to 5 s.
+        asked = beacon.type == "ping" or (fresh and beacon.key is None)
+        if asked and self._pong_at is None and now.mono >= self._ponged + PONG_QUIET:
             self._pong_at = now.mono + self._rng.uniform(0, PONG_MOST)
         fresh = fresh or heard.where != (host, beacon.port)
         heard.where = (host, beacon.port)

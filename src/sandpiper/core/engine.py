@@ -39,6 +39,7 @@ from sandpiper.core.events import (
 from sandpiper.core.limits import (
     FRAME_BURST,
     FRAME_RATE,
+    HEADS_A_FRAME,
     MAX_PREVIEW,
     PUSH_BURST,
     PUSH_RATE,
@@ -263,7 +264,7 @@ class Engine:
         out: list[Effect] = [
             SaveRoom(room.id, room.name, room.kind, room.peer, joined=True),
             RoomChanged(room.id, room.name, room.kind, room.peer, joined=True),
-            *self._tell_rooms(),
+            *self._tell_rooms(room),
         ]
         for key, peer in self._peers.items():
             if peer.greeted and room.tag in peer.tags and room.roster.admits(key):
@@ -283,11 +284,16 @@ class Engine:
         return [
             SaveRoom(room.id, room.name, room.kind, room.peer, joined=False),
             RoomChanged(room.id, room.name, room.kind, room.peer, joined=False),
-            *self._tell_rooms(),
+            *self._tell_rooms(room),
         ]
 
-    def _tell_rooms(self) -> list[Effect]:
-        return [Send((key,), Rooms(self._tags_for(key))) for key, peer in self._peers.items() if peer.greeted]
+    def _tell_rooms(self, changed: Room) -> list[Effect]:
+        """Tell those who may know of the room that was joined or left: others would learn that there is one."""
+        return [
+            Send((key,), Rooms(self._tags_for(key)))
+            for key, peer in self._peers.items()
+            if peer.greeted and changed.roster.admits(key)
+        ]
 
     def _post(self, membership: _Membership, body: AnyBody, now: Now) -> list[Effect]:
         out: list[Effect] = []
@@ -311,7 +317,7 @@ class Engine:
         peer = self._peers.get(key)
         if peer is None:
             return []
-        if not peer.budget.take(now.mono):
+        if not peer.budget.take(now.mono, _weight(frame)):
             return [Hangup(key, "flood", "too many frames")]
         if not peer.greeted and not isinstance(frame, Hello | Bye | Ping | Pong | UnknownFrame):
             return [Hangup(key, "protocol", "the first frame must be hello")]
@@ -377,6 +383,7 @@ class Engine:
         """Records with checked signatures came from `key`."""
         out: list[Effect] = []
         room, sync = membership.room, membership.sync
+        frame = sync.judged(key, frame)
         progress = 0
         if frame.answer == WANTED_RECENT:
             for record in records:
@@ -417,3 +424,14 @@ class Engine:
         membership = self._rooms.get(room)
         if membership is not None:
             membership.sync.served(peer, author, seq)
+
+
+def _weight(frame: AnyFrame) -> float:
+    """For how many frames this one counts."""
+    match frame:
+        case Heads(heads=heads) | Want(heads=heads):
+            return 1 + len(heads) / HEADS_A_FRAME
+        case Fetch(ids=ids):
+            return 1.0 + len(ids)
+        case _:
+            return 1.0

@@ -6,11 +6,12 @@ Memory: 40 bytes a record (id and clock), so that parents can be checked without
 from __future__ import annotations
 
 from array import array
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from sandpiper.core.limits import MAX_FORKS
+from sandpiper.core.limits import MAX_BRANCHES
 from sandpiper.wire.ids import NO_RECORD, PeerKey, RecordId
 from sandpiper.wire.limits import KEY_BYTES
 from sandpiper.wire.records import Head
@@ -30,17 +31,24 @@ class Fork(Struct, frozen=True):
 class Log:
     """Which records of `author` are held, and the clock of each."""
 
-    __slots__ = ("_clocks", "_ids", "author", "forks")
+    __slots__ = ("_clocks", "_ends", "_ids", "_last", "author", "forks")
 
     def __init__(self, author: PeerKey, ids: bytes = b"", clocks: Iterable[int] = ()) -> None:
         self.author = author
         self._ids = bytearray(ids)
         self._clocks = array("q", clocks)
         self.forks: dict[RecordId, Fork] = {}
+        self._ends: dict[RecordId, int] = {}  # forks that no other fork follows
+        self._last = 0  # the highest seq beside the main chain
 
     def __len__(self) -> int:
         """The main chain's last seq; 0 when there is none."""
         return len(self._clocks)
+
+    @property
+    def last(self) -> int:
+        """The highest seq held, on whichever branch."""
+        return max(len(self), self._last)
 
     def id_at(self, seq: int) -> RecordId:
         """The main chain's id at `seq` (1-based)."""
@@ -74,17 +82,23 @@ class Log:
         self._ids += record
         self._clocks.append(clock)
 
-    def add_fork(self, record: RecordId, fork: Fork) -> bool:
-        """Keep a record beside the main chain; False when there are too many already."""
-        if len(self.forks) >= MAX_FORKS:
-            return False
+    def add_fork(self, record: RecordId, fork: Fork) -> None:
+        """Keep a record beside the main chain, after the one that it follows."""
         self.forks[record] = fork
-        return True
+        self._ends.pop(fork.prev, None)
+        self._ends[record] = fork.seq
+        self._last = max(self._last, fork.seq)
 
-    def heads(self) -> list[Head]:
-        """The ends of all branches, the main chain's first."""
-        out = [Head(self.author, len(self), self.head_id)] if len(self) else []
-        if self.forks:
-            inner = {fork.prev for fork in self.forks.values()}
-            out += [Head(self.author, f.seq, i) for i, f in sorted(self.forks.items()) if i not in inner]
-        return out
+    def branch(self, record: RecordId, limit: int) -> list[RecordId]:
+        """A record beside the main chain after at most `limit` - 1 that come before it there."""
+        out: list[RecordId] = []
+        fork = self.forks.get(record)
+        while fork is not None and len(out) < limit:
+            out.append(record)
+            record = fork.prev
+            fork = self.forks.get(record)
+        return out[::-1]
+
+    def branches(self) -> list[Head]:
+        """The ends beside the main chain, the newest `MAX_BRANCHES` of them."""
+        return [Head(self.author, seq, i) for i, seq in islice(reversed(self._ends.items()), MAX_BRANCHES)]

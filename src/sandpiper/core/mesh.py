@@ -26,7 +26,9 @@ LOST_MOST = 30.0  # after that
 GIVE_UP_SECONDS = 300.0  # without a sign of a peer; `--peer` addresses are never given up
 MAX_KNOWN = 1024
 MAX_ADDRESSES = 4  # a peer on several networks
+MAX_DIALS = 128  # under way at one time: a flood of forged beacons must not use up what the system lends us
 SILENT_SECONDS = 5.0  # a link silent for so long loses against a new one
+STEADY_SECONDS = 10.0  # a link that lived for so long was no failure: the next wait begins small again
 
 
 class Target(Struct, frozen=True):
@@ -40,15 +42,26 @@ class Target(Struct, frozen=True):
 class _Known:
     """A peer or given address that should be linked."""
 
-    __slots__ = ("addresses", "backoff", "dialling", "seen", "turn", "when")
+    __slots__ = ("addresses", "backoff", "dialling", "seen", "tried", "turn", "when")
 
     def __init__(self, when: float, seen: float) -> None:
         self.addresses: list[tuple[str, int]] = []
         self.backoff = Backoff(RETRY_FIRST, RETRY_MOST)
         self.dialling = False
         self.seen = seen
+        self.tried = -RETRY_MOST  # when it was dialled last
         self.turn = 0
         self.when = when
+
+
+class _Linked:
+    """The live link to a peer: `dialled` by us or not, up `since` when, last `heard` when."""
+
+    __slots__ = ("dialled", "heard", "since")
+
+    def __init__(self, now: float, *, dialled: bool) -> None:
+        self.dialled = dialled
+        self.since = self.heard = now
 
 
 class Mesh:
@@ -60,10 +73,13 @@ class Mesh:
         self._known: OrderedDict[PeerKey, _Known] = OrderedDict()
         self._given: dict[tuple[str, int], _Known] = {}
         self._given_peer: dict[tuple[str, int], PeerKey] = {}
-        self._linked: dict[PeerKey, tuple[bool, float]] = {}  # peer: (dialled by us, last heard)
+        self._linked: dict[PeerKey, _Linked] = {}
+        self._dials = 0
 
     def deadline(self) -> float | None:
         """When `due` wants to be called next."""
+        if self._dials >= MAX_DIALS:
+            return None
         waiting = [k.when for p, k in self._known.items() if p not in self._linked and not k.dialling and k.addresses]
         waiting += [k.when for a, k in self._given.items() if not k.dialling and not self._given_linked(a)]
         return min(waiting, default=None)
@@ -74,21 +90,19 @@ class Mesh:
         """A beacon says that `peer` listens there."""
         if peer == self._me:
             return
+        wait = 0.0 if self._me < peer else LARGER_WAITS
         known = self._known.get(peer)
         if known is None:
-            wait = 0.0 if self._me < peer else LARGER_WAITS
             known = self._known[peer] = _Known(now.mono + wait, now.mono)
             while len(self._known) > MAX_KNOWN:
                 self._known.popitem(last=False)
         self._known.move_to_end(peer)
-        known.seen = now.mono
-        if (host, port) in known.addresses:
-            known.addresses.remove((host, port))
-        elif fresh:
+        if fresh or now.mono > known.seen + 2 * RETRY_MOST:  # (back) on the network: what failed before may work now
             known.backoff.reset()
-            known.when = min(known.when, now.mono + (0.0 if self._me < peer else LARGER_WAITS))
-        known.addresses.insert(0, (host, port))
-        del known.addresses[MAX_ADDRESSES:]
+            known.when = min(known.when, max(now.mono + wait, known.tried + RETRY_FIRST))
+        known.seen = now.mono
+        elsewhere = [address for address in known.addresses if address[0] != host]
+        known.addresses = [(host, port), *elsewhere][:MAX_ADDRESSES]
 
     def gone(self, peer: PeerKey) -> None:
         """A beacon says that `peer` leaves: do not dial it until it is found again. A live link is not touched."""
@@ -105,35 +119,47 @@ class Mesh:
     def due(self, now: Now) -> list[Target]:
         """Whom to dial now."""
         out: list[Target] = []
-        for peer in [p for p, k in self._known.items() if k.seen < now.mono - GIVE_UP_SECONDS and not k.dialling]:
-            if peer not in self._linked:
-                del self._known[peer]
-        for peer, known in self._known.items():
-            if peer in self._linked or known.dialling or known.when > now.mono or not known.addresses:
-                continue
+        gone = now.mono - GIVE_UP_SECONDS
+        for given_up in [p for p, k in self._known.items() if k.seen < gone and not k.dialling]:
+            if given_up not in self._linked:
+                del self._known[given_up]
+        if self._dials >= MAX_DIALS:
+            return out
+        waiting: list[tuple[_Known, PeerKey | None, list[tuple[str, int]]]] = [
+            (known, peer, known.addresses)
+            for peer, known in self._known.items()
+            if known.when <= now.mono and known.addresses and not known.dialling and peer not in self._linked
+        ]
+        waiting += [
+            (known, None, [address])
+            for address, known in self._given.items()
+            if known.when <= now.mono and not known.dialling and not self._given_linked(address)
+        ]
+        waiting.sort(key=lambda one: one[0].when)
+        for known, peer, addresses in waiting[: MAX_DIALS - self._dials]:
             known.dialling = True
-            host, port = known.addresses[known.turn % len(known.addresses)]
-            out.append(Target(peer, host, port))
-        for (host, port), known in self._given.items():
-            if not known.dialling and known.when <= now.mono and not self._given_linked((host, port)):
-                known.dialling = True
-                out.append(Target(None, host, port))
+            known.tried = now.mono
+            self._dials += 1
+            out.append(Target(peer, *addresses[known.turn % len(addresses)]))
         return out
 
     def dialled(self, target: Target, peer: PeerKey | None, now: Now) -> None:
-        """A dial has ended: with a link to `peer`, or not (None)."""
+        """A dial has ended: `peer` answered, or nobody (None)."""
+        self._dials -= 1
         known = self._entry(target)
         if known is None:
             return
         known.dialling = False
-        if peer is None:
-            known.turn += 1
+        address = (target.host, target.port)
+        if peer is not None and target.peer is None:
+            self._given_peer[address] = peer
+        elif peer is None or peer != target.peer:
+            if peer is not None and address in known.addresses:
+                known.addresses.remove(address)  # somebody else has it now
+            else:
+                known.turn += 1
             silent = now.mono - known.seen > 2 * RETRY_MOST
             known.when = now.mono + (LOST_MOST if silent and target.peer else known.backoff.next(self._rng))
-        else:
-            known.backoff.reset()
-            if target.peer is None:
-                self._given_peer[target.host, target.port] = peer
 
     def _entry(self, target: Target) -> _Known | None:
         if target.peer is None:
@@ -152,27 +178,29 @@ class Mesh:
         """
         old = self._linked.get(peer)
         if old is not None:
-            old_dialled, heard = old
             ours_wins = self._me < peer
-            if old_dialled != dialled and old_dialled == ours_wins and heard > now.mono - SILENT_SECONDS:
+            if old.dialled != dialled and old.dialled == ours_wins and old.heard > now.mono - SILENT_SECONDS:
                 return False
-        self._linked[peer] = (dialled, now.mono)
+        self._linked[peer] = _Linked(now.mono, dialled=dialled)
         return True
 
     def heard(self, peer: PeerKey, now: Now) -> None:
         """Something came over the link to `peer`."""
-        dialled, _ = self._linked[peer]
-        self._linked[peer] = (dialled, now.mono)
+        self._linked[peer].heard = now.mono
 
     def lost(self, peer: PeerKey, now: Now) -> None:
         """The link to `peer` has ended: relink soon."""
-        self._linked.pop(peer, None)
+        link = self._linked.pop(peer, None)
+        lost = [self._given[address] for address, given_peer in self._given_peer.items() if given_peer == peer]
         known = self._known.get(peer)
         if known is not None:
-            known.when = now.mono + known.backoff.next(self._rng) + (0.0 if self._me < peer else LARGER_WAITS)
-        for address, given_peer in self._given_peer.items():
-            if given_peer == peer:
-                self._given[address].when = now.mono + self._given[address].backoff.next(self._rng)
+            lost.append(known)
+        for one in lost:
+            if link is not None and now.mono >= link.since + STEADY_SECONDS:
+                one.backoff.reset()
+            one.when = now.mono + one.backoff.next(self._rng)
+        if known is not None and self._me > peer:
+            known.when += LARGER_WAITS
 
     def retry_now(self, now: Now) -> None:
         """The network has changed or sleep is over: forget all waiting."""

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import unicodedata
+from itertools import takewhile
+
 from sandpiper.wire.ids import PeerKey, short
+
+_MARK = "~"  # between a nick and digits of its key
+_DIGITS = 4  # more, when an older acquaintance has the same nick and the same digits
+
+# Characters that nobody sees: joiners, fillers, variation selectors. Emoji and some scripts need them in a nick.
+_UNSEEN = dict.fromkeys(
+    (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x200C, 0x200D, 0x2800, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))
+)
 
 
 def _alike(nick: str) -> str:
-    """What two nicks that a person could mix up have in common."""
-    return nick.casefold()
+    """What two nicks that a person could mix up have in common: letters in any case, width and form."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", nick).casefold().translate(_UNSEEN))
 
 
 class Names:
-    """Nicks by key. Whoever was first seen with a nick has it bare; others get four digits of their key behind it."""
+    """Nicks by key. Whoever was first seen with a nick has it bare; others get digits of their key behind it, and so
+    does a nick that looks as if it had some already.
+    """
 
     def __init__(self, me: PeerKey, nick: str) -> None:
         self._nicks: dict[PeerKey, str] = {}
@@ -21,15 +34,13 @@ class Names:
     def learn(self, key: PeerKey, nick: str) -> None:
         """`key` is called `nick` now (already safe to show)."""
         old = self._nicks.get(key)
-        if old == nick:
-            return
-        if old is not None and self._owner.get(_alike(old)) == key:
+        self._nicks[key] = nick
+        if old is not None and _alike(old) != _alike(nick) and self._owner.get(_alike(old)) == key:
             del self._owner[_alike(old)]
             for other, theirs in self._nicks.items():
-                if other != key and _alike(theirs) == _alike(old):
+                if _alike(theirs) == _alike(old):
                     self._owner[_alike(old)] = other
                     break
-        self._nicks[key] = nick
         self._owner.setdefault(_alike(nick), key)
 
     def nick(self, key: PeerKey) -> str:
@@ -41,13 +52,23 @@ class Names:
         nick = self._nicks.get(key)
         if nick is None:
             return short(key)
-        return nick if self._owner.get(_alike(nick)) == key else f"{nick}~{key[:2].hex()}"
+        if _MARK not in nick and self._owner.get(_alike(nick)) == key:
+            return nick
+        return f"{nick}{_MARK}{self._digits(key, _alike(nick))}"
+
+    def _digits(self, key: PeerKey, alike: str) -> str:
+        older = takewhile(lambda one: one != key, self._nicks)
+        twins = [one.hex() for one in older if _alike(self._nicks[one]) == alike]
+        whole, count = key.hex(), _DIGITS
+        while any(twin.startswith(whole[:count]) for twin in twins):
+            count += _DIGITS
+        return whole[:count]
 
     def find(self, shown: str) -> PeerKey | None:
         """Whose name this is: as shown, in any case, or the beginning of a key (at least 4 digits)."""
         wanted = _alike(shown.removeprefix("@"))
         owner = self._owner.get(wanted)
-        if owner is not None:
+        if owner is not None and _MARK not in wanted:
             return owner
         for key in self._nicks:
             if _alike(self.show(key)) == wanted:

@@ -146,11 +146,10 @@ class Conversation:
 class _Known:
     """Somebody that we dial."""
 
-    __slots__ = ("backoff", "dialling", "unit", "when")
+    __slots__ = ("backoff", "unit", "when")
 
     def __init__(self) -> None:
         self.backoff = Backoff(REDIAL_FIRST, REDIAL_MOST)
-        self.dialling = False
         self.unit = 0
         self.when = float("-inf")
 
@@ -162,30 +161,33 @@ class PlainMesh:
         self._me = me
         self._rng = rng
         self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._dialling: set[str] = set()
         self._linked: dict[str, bool] = {}  # peer id: dialled by us
 
     def found(self, peer_id: str, now: float) -> bool:
         """A beacon of this peer was heard. True: dial it now, and say `dialled` afterwards."""
         if not self._me < peer_id or peer_id in self._linked or len(self._linked) >= MAX_PEERS:
             return False
+        if peer_id in self._dialling or len(self._dialling) >= MAX_PEERS or now < self._know(peer_id).when:
+            return False
+        self._dialling.add(peer_id)
+        return True
+
+    def dialled(self, peer_id: str, now: float, unit: int | None = None) -> None:
+        """The dial, or the link that came of it, has ended. `unit`: in good order, and so it writes times."""
+        self._dialling.discard(peer_id)
+        known = self._know(peer_id)
+        if unit is not None:
+            known.backoff.reset()
+            known.unit = unit
+        known.when = now + known.backoff.next(self._rng)
+
+    def _know(self, peer_id: str) -> _Known:
         known = self._known.setdefault(peer_id, _Known())
         self._known.move_to_end(peer_id)
         if len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
-        if known.dialling or now < known.when or sum(k.dialling for k in self._known.values()) >= MAX_PEERS:
-            return False
-        known.dialling = True
-        known.when = now + known.backoff.next(self._rng)
-        return True
-
-    def dialled(self, peer_id: str, unit: int | None = None) -> None:
-        """The dial, or the link that came of it, has ended. `unit`: in good order, and so it writes times."""
-        known = self._known.get(peer_id)
-        if known is not None:
-            known.dialling = False
-            if unit is not None:
-                known.backoff.reset()
-                known.unit = unit
+        return known
 
     def unit(self, peer_id: str) -> int:
         """How this peer writes times, as far as we know (see `PlainLine`)."""

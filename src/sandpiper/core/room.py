@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from sandpiper.core.limits import MAX_AUTHORS, MAX_PENDING
+from sandpiper.core.limits import FETCH_BACK, MAX_AUTHORS, MAX_PENDING
 from sandpiper.core.log import Fork, Log
 from sandpiper.core.roster import Everyone, Pair, Roster
 from sandpiper.crypto.rooms import room_tag
 from sandpiper.wire.ids import NO_RECORD, PeerKey, RecordId, RoomId
-from sandpiper.wire.limits import MAX_DEPS
+from sandpiper.wire.limits import MAX_BATCH_RECORDS, MAX_DEPS
 from sandpiper.wire.records import Head, Profile, Record, Topic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from sandpiper.core.events import RoomKind, StoredRoom
 
@@ -64,12 +64,14 @@ class Room:
         room = cls(stored.room, stored.name, stored.kind, me, stored.peer)
         for kept in stored.logs:
             log = room.logs[kept.author] = Log(kept.author, kept.ids, kept.clocks)
-            for place, clock, prev in kept.forks:
+            for place, clock, prev in sorted(kept.forks, key=lambda fork: fork[0].seq):
                 log.add_fork(RecordId(place.id), Fork(place.seq, clock, prev))
             if kept.nick:
                 room.nicks[kept.author] = kept.nick
-            for head in log.heads():
-                room._last = max(room._last, (room._clock(head), head.id))
+            if len(log):
+                room._last = max(room._last, (log.clock_at(len(log)), log.head_id))
+            for record, fork in log.forks.items():
+                room._last = max(room._last, (fork.clock, record))
         room.topic, room._topic_place = stored.topic, stored.topic_place
         for tip in stored.tips:
             room._tips[RecordId(tip.id)] = (room._clock(tip), tip)
@@ -84,15 +86,32 @@ class Room:
         log = self.logs.get(PeerKey(place.author))
         return log is not None and log.clock_of(place.seq, RecordId(place.id)) is not None
 
+    def is_main(self, place: Head) -> bool:
+        """True when this very record is on its author's main chain here."""
+        log = self.logs.get(PeerKey(place.author))
+        return log is not None and place.seq <= len(log) and log.id_at(place.seq) == place.id
+
     def head_seq(self, author: PeerKey) -> int:
         """The last seq of an author's main chain, 0 for none."""
         log = self.logs.get(author)
         return len(log) if log is not None else 0
 
+    def last_seq(self, author: PeerKey) -> int:
+        """The last seq held of an author on any branch, 0 for none: what is past it comes in order, what is not
+        past it and not held lies on another branch.
+        """
+        log = self.logs.get(author)
+        return log.last if log is not None else 0
+
+    def takes(self, author: PeerKey) -> bool:
+        """True when records of `author` have a place here."""
+        return self.roster.admits(author) and (author in self.logs or len(self.logs) < MAX_AUTHORS)
+
     def heads(self, authors: Iterable[PeerKey] | None = None) -> tuple[Head, ...]:
-        """The ends of all logs, or of those named."""
-        logs = self.logs.values() if authors is None else (self.logs[a] for a in authors if a in self.logs)
-        return tuple(head for log in logs for head in log.heads())
+        """The ends of all logs, or of those named; forked branches last, so that they crowd out nobody's log."""
+        logs = list(self.logs.values()) if authors is None else [self.logs[a] for a in authors if a in self.logs]
+        main = [Head(log.author, len(log), log.head_id) for log in logs if len(log)]
+        return (*main, *(head for log in logs for head in log.branches()))
 
     def next_place(self, author: PeerKey) -> tuple[int, RecordId, tuple[Head, ...]]:
         """Seq, prev and deps of a new record by `author`: deps are the newest records of others that none names."""
@@ -107,9 +126,7 @@ class Room:
         """Place a record, and all that waited for it, parents first. Empty when it is known, waits for a parent, or
         is refused because a bound is reached (it will be offered again by sync).
         """
-        if record.id in self.pending or self._is_held(record) or not self.roster.admits(record.author):
-            return []
-        if record.author not in self.logs and len(self.logs) >= MAX_AUTHORS:
+        if record.id in self.pending or self._is_held(record) or not self.takes(record.author):
             return []
         missing = self._missing_parent(record)
         if missing is not None:
@@ -133,11 +150,15 @@ class Room:
                     self._wait(again, missing)
         return placed
 
-    def lost_parents(self) -> list[Head]:
+    def lost_parents(self, *, nothing_to_come: bool = False) -> list[RecordId]:
         """Parents that records wait for and that no amount of catching up brings, because they lie on a branch
-        that we do not know of: they must be fetched by id.
+        that we do not know of: they must be fetched by id. All parents are lost when there is nothing to catch up.
         """
-        return [head for head in self._parents.values() if head.seq <= self.head_seq(PeerKey(head.author))]
+        return [
+            record
+            for record, head in self._parents.items()
+            if nothing_to_come or head.seq <= self.last_seq(PeerKey(head.author))
+        ]
 
     def highest_pending(self) -> Mapping[PeerKey, int]:
         """For each author with waiting records, the highest seq among them and the parents they wait for."""
@@ -161,17 +182,28 @@ class Room:
 
     def _wait(self, record: Record, parent: Head) -> None:
         if len(self.pending) >= MAX_PENDING:
-            return
+            self._give_up(next(iter(self.pending.values())))
         self.pending[record.id] = record
         self._parents[RecordId(parent.id)] = parent
         self._waiting.setdefault(RecordId(parent.id), {})[record.id] = None
+
+    def _give_up(self, record: Record) -> None:
+        """Forget a waiting record, the oldest: what honest peers sent has found its parents long ago."""
+        parent = self._missing_parent(record)
+        assert parent is not None
+        del self.pending[record.id]
+        waiting = self._waiting[RecordId(parent.id)]
+        del waiting[record.id]
+        if not waiting:
+            del self._waiting[RecordId(parent.id)]
+            del self._parents[RecordId(parent.id)]
 
     def _clock(self, place: Head) -> int:
         clock = self.logs[PeerKey(place.author)].clock_of(place.seq, RecordId(place.id))
         return -1 if clock is None else clock
 
     def _place(self, record: Record) -> Placed | None:
-        if self._is_held(record):
+        if self._is_held(record) or not self.takes(record.author):
             return None
         clock = max([record.time, *(self._clock(parent) + 1 for parent in _parents(record))])
         log = self.logs.get(record.author)
@@ -183,8 +215,7 @@ class Room:
             log.append(record.id, clock)
         else:
             forks = record.seq if not log.forks else 0
-            if not log.add_fork(record.id, Fork(record.seq, clock, record.prev)):
-                return None
+            log.add_fork(record.id, Fork(record.seq, clock, record.prev))
         self._tips.pop(record.prev, None)
         for dep in record.deps:
             self._tips.pop(RecordId(dep.id), None)
@@ -209,38 +240,49 @@ class Room:
 
     # ------------------------------------------------------------ giving records out
 
-    def after(self, heads: Mapping[PeerKey, int], limit: int) -> list[tuple[PeerKey, int]]:
-        """Places of the first `limit` records past `heads` (last seq by author), in the room's order: every one
-        finds its parents held by whoever holds those before it.
+    def after(self, heads: Mapping[PeerKey, int], limit: int) -> tuple[list[tuple[PeerKey, int]], list[RecordId]]:
+        """The first `limit` records past `heads` (last seq by author), in the room's order: every one finds its
+        parents held by whoever holds those before it. Places on main chains, and ids of those beside them.
         """
         queue = [
             (log.clock_at(seq), log.id_at(seq), log.author, seq)
             for log in self.logs.values()
             if (seq := heads.get(log.author, 0) + 1) <= len(log)
         ]
+        for log in self.logs.values():
+            past = heads.get(log.author, 0)
+            queue += [(fork.clock, i, log.author, 0) for i, fork in log.forks.items() if fork.seq > past]
         heapq.heapify(queue)
-        out: list[tuple[PeerKey, int]] = []
-        while queue and len(out) < limit:
-            _, _, author, seq = queue[0]
-            out.append((author, seq))
+        places: list[tuple[PeerKey, int]] = []
+        beside: list[RecordId] = []
+        while queue and len(places) + len(beside) < limit:
+            _, record, author, seq = queue[0]
             log = self.logs[author]
+            if not seq:
+                beside.append(record)
+                heapq.heappop(queue)
+                continue
+            places.append((author, seq))
             if seq < len(log):
                 heapq.heapreplace(queue, (log.clock_at(seq + 1), log.id_at(seq + 1), author, seq + 1))
             else:
                 heapq.heappop(queue)
-        return out
+        return places, beside
 
-    def locate(self, ids: Iterable[RecordId]) -> tuple[list[tuple[PeerKey, int]], list[RecordId]]:
-        """Where these records are held: places on main chains, and ids of those beside them."""
-        places: list[tuple[PeerKey, int]] = []
-        beside: list[RecordId] = []
+    def locate(self, ids: Collection[RecordId]) -> tuple[list[tuple[PeerKey, int]], list[RecordId]]:
+        """Where these records are held, each after some that come before it on its branch: whoever lacks one is
+        likely to lack those, too. Places on main chains, and ids of those beside them; at most one batch.
+        """
+        back = min(FETCH_BACK, MAX_BATCH_RECORDS // max(1, len(ids)))
+        places: dict[tuple[PeerKey, int], None] = {}
+        beside: dict[RecordId, None] = {}
         for record in ids:
             for log in self.logs.values():
                 if record in log.forks:
-                    beside.append(record)
+                    beside |= dict.fromkeys(log.branch(record, back))
                 elif (seq := log.find(record)) is not None:
-                    places.append((log.author, seq))
-        return places, beside
+                    places |= dict.fromkeys((log.author, n) for n in range(max(1, seq - back + 1), seq + 1))
+        return list(places), list(beside)
 
     def newest(self, limit: int) -> list[tuple[PeerKey, int]]:
         """Places of the last `limit` records in the room's order, oldest of them first."""

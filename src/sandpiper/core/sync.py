@@ -15,6 +15,7 @@ from sandpiper.core.limits import (
     GAP_GRACE,
     HEADS_DELAY,
     HEADS_DELAY_A_PEER,
+    MAX_CLAIMS,
     MAX_DELIVERY_NOTICES,
     PASS_OVER_SECONDS,
     RECENT,
@@ -28,7 +29,7 @@ from sandpiper.wire.records import Head, Record
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from sandpiper.core.room import Placed, Room
 
@@ -39,14 +40,17 @@ PUSHED, WANTED, WANTED_RECENT, FETCHED = range(4)
 class _Member:
     """What one linked member is known to hold."""
 
-    __slots__ = ("fetched", "known", "passed_over", "sent", "strange")
+    __slots__ = ("fetched", "mine", "owes", "passed_over", "paused", "pushed", "sent", "unheld")
 
     def __init__(self) -> None:
-        self.known: dict[PeerKey, int] = {}
-        self.strange: dict[RecordId, Head] = {}  # records of branches that we lack
-        self.fetched: set[RecordId] = set()  # asked for already
+        self.mine = 0  # it says that it holds our own records up to here
+        self.unheld: dict[RecordId, Head] = {}  # records that it says it holds and we do not
+        self.pushed: Head | None = None  # the newest of those that it pushed
+        self.fetched: set[RecordId] = set()  # asked for by id since its last full heads
         self.sent: int | None = None  # our own records up to here are with it or on their way; None: not known yet
-        self.passed_over = 0.0  # not asked before this moment
+        self.owes = 0  # frames of answers that it may still send
+        self.passed_over = 0.0  # did not give what it says it holds: not asked before this moment, and others first
+        self.paused = 0.0  # pushes too fast: not asked before this moment
 
 
 class Sync:
@@ -59,15 +63,19 @@ class Sync:
         self._members: dict[PeerKey, _Member] = {}
         self._asked: PeerKey | None = None
         self._asked_until = 0.0
+        self._asked_for = WANTED
         self._asked_recent = False
         self._dirty: set[PeerKey] = set()
         self._tell_at: float | None = None
         self._full_at = now.mono + SYNC_SECONDS * rng.uniform(0.5, 1.0)
-        self._gap_since: dict[PeerKey, float] = {}
-        self._gap_told: dict[PeerKey, int] = {}
+        self._gaps_at: float | None = None
+        self._gaps_seen: set[PeerKey] = set()
+        self._gaps_told: dict[PeerKey, int] = {}
         self._catching_up = 0
+        self._answer_frames = 0
         self._answer_progress = 0
         self._plan_at: float | None = None
+        self._changed = False  # since the last plan; planning costs time, and anyone may send us frames
 
     @property
     def members(self) -> tuple[PeerKey, ...]:
@@ -76,15 +84,10 @@ class Sync:
 
     def deadline(self) -> float:
         """When `tick` wants to be called next, in seconds of `Now.mono`."""
-        times = [self._full_at]
-        if self._tell_at is not None:
-            times.append(self._tell_at)
-        if self._asked is not None:
-            times.append(self._asked_until)
-        if self._plan_at is not None:
-            times.append(self._plan_at)
-        times += [since + GAP_GRACE for author, since in self._gap_since.items() if author not in self._gap_told]
-        return min(times)
+        asked_until = None if self._asked is None else self._asked_until
+        return min(
+            t for t in (self._full_at, self._tell_at, self._plan_at, self._gaps_at, asked_until) if t is not None
+        )
 
     # ------------------------------------------------------------ members come and go
 
@@ -101,6 +104,7 @@ class Sync:
             self.room.forget_pending()
         if self._asked == peer:
             self._asked = None
+        self._changed = True
         return self._plan(now)
 
     # ------------------------------------------------------------ what others say
@@ -108,22 +112,20 @@ class Sync:
     def heads(self, peer: PeerKey, frame: Heads, now: Now) -> list[Effect]:
         """`peer` tells what it holds: read delivery off it, and ask for what we lack."""
         member = self._members[peer]
-        mine_before = member.known.get(self._me, 0)
+        mine_before = member.mine
         if frame.full:
-            member.known.clear()
-            member.strange.clear()
-            member.passed_over = 0.0
+            member.mine = 0
+            member.unheld.clear()
+            member.fetched.clear()
+            member.sent = member.sent or 0
+            self._changed = True
         for head in frame.heads:
-            author = PeerKey(head.author)
-            if not self.room.roster.admits(author):
-                continue
-            member.known[author] = max(member.known.get(author, 0), head.seq)
-            if head.seq <= self.room.head_seq(author) and not self.room.holds(head):
-                member.strange[RecordId(head.id)] = head
-        mine = member.known.get(self._me, 0)
-        if member.sent is None:
-            member.sent = mine
-        return [*self._delivery(mine_before, mine), *self._plan(now)]
+            self._note_head(member, head)
+            if head.author == self._me:
+                member.sent = max(member.sent or 0, head.seq)
+                if self.room.is_main(head):
+                    member.mine = max(member.mine, head.seq)
+        return [*self._delivery(mine_before, member.mine), *self._plan(now)]
 
     def want(self, peer: PeerKey, frame: Want) -> list[Effect]:
         """`peer` asks for what it lacks."""
@@ -132,9 +134,8 @@ class Sync:
         held: dict[PeerKey, int] = {}
         for head in frame.heads:
             held[PeerKey(head.author)] = max(held.get(PeerKey(head.author), 0), head.seq)
-        return [
-            Serve(peer, self.room.id, tuple(self.room.after(held, MAX_BATCH_RECORDS * MAX_ANSWER_FRAMES)), (), WANTED)
-        ]
+        places, beside = self.room.after(held, MAX_BATCH_RECORDS * MAX_ANSWER_FRAMES)
+        return [Serve(peer, self.room.id, tuple(places), tuple(beside), WANTED)]
 
     def fetch(self, peer: PeerKey, ids: tuple[RecordId, ...]) -> list[Effect]:
         """`peer` asks for records by id: parents on branches that `Want` does not reach."""
@@ -150,22 +151,43 @@ class Sync:
     def note_pushed(self, peer: PeerKey, records: tuple[Record, ...], *, over_rate: bool, now: Now) -> None:
         """`peer` pushed records: it holds them. Over its rate, they are pulled later instead of taken now."""
         member = self._members[peer]
-        for record in records:
-            member.known[record.author] = max(member.known.get(record.author, 0), record.seq)
-        if over_rate:
-            member.passed_over = now.mono + FLOOD_PULL_DELAY
+        if records:
+            newest = max(records, key=lambda record: record.seq)
+            before, member.pushed = member.pushed, Head(newest.author, newest.seq, newest.id)
+            if before is not None and before.author == newest.author and before.seq < newest.seq:
+                member.unheld.pop(RecordId(before.id), None)
+            self._note_head(member, member.pushed)
+        if over_rate and member.paused <= now.mono:
+            member.paused = now.mono + FLOOD_PULL_DELAY
+
+    def judged(self, peer: PeerKey, frame: Records) -> Records:
+        """`frame` as it counts: an answer that we did not ask `peer` for is a push."""
+        member = self._members[peer]
+        if frame.answer == PUSHED:
+            return frame
+        other = self._asked == peer and frame.answer not in (self._asked_for, FETCHED)
+        if other or not member.owes:
+            return Records(frame.room, frame.records, PUSHED)
+        member.owes -= 1
+        return frame
 
     def answered(self, peer: PeerKey, frame: Records, *, progress: int, now: Now) -> list[Effect]:
         """A `Records` frame of `peer` has been placed: `progress` records of it are new. Ask on."""
+        member = self._members[peer]
+        if frame.answer != PUSHED:
+            self._changed = True
+            if progress:
+                member.passed_over = 0.0
         if frame.answer in (WANTED, WANTED_RECENT) and self._asked == peer:
             self._catching_up += progress
             self._answer_progress += progress
-            if frame.more:
+            self._answer_frames += 1
+            if frame.more and self._answer_frames < MAX_ANSWER_FRAMES:
                 self._asked_until = now.mono + WANT_SECONDS
                 return []
             self._asked = None
-            if frame.answer == WANTED and not self._answer_progress and not self.room.lost_parents():
-                self._members[peer].passed_over = now.mono + PASS_OVER_SECONDS
+            if frame.answer == WANTED and not self._answer_progress and self._lacking(member):
+                member.passed_over = now.mono + PASS_OVER_SECONDS
         return self._plan(now)
 
     # ------------------------------------------------------------ what we have to say
@@ -173,9 +195,9 @@ class Sync:
     def placed(self, placed: Placed, source: PeerKey | None, now: Now) -> list[Effect]:
         """A record has its place: push our own, and tell the others' heads a little later."""
         record = placed.record
-        if source is not None and (member := self._members.get(source)) is not None:
-            member.known[record.author] = max(member.known.get(record.author, 0), record.seq)
-            member.strange.pop(record.id, None)
+        self._changed = True
+        for member in self._members.values():
+            member.unheld.pop(record.id, None)
         self._dirty.add(record.author)
         if self._tell_at is None and self._members:
             self._tell_at = now.mono + HEADS_DELAY + HEADS_DELAY_A_PEER * len(self._members)
@@ -207,6 +229,7 @@ class Sync:
         if self._asked is not None and now.mono >= self._asked_until:
             self._members[self._asked].passed_over = now.mono + PASS_OVER_SECONDS
             self._asked = None
+        self._changed = True
         return [*out, *self._plan(now)]
 
     # ------------------------------------------------------------ inside
@@ -214,76 +237,116 @@ class Sync:
     def _all_heads(self) -> Heads:
         return Heads(self.room.id, self.room.heads()[:MAX_HEADS])
 
+    def _note_head(self, member: _Member, head: Head) -> None:
+        """`member` says that it holds this."""
+        admitted = self.room.roster.admits(PeerKey(head.author))
+        if admitted and len(member.unheld) < MAX_CLAIMS and not self.room.holds(head):
+            member.unheld[RecordId(head.id)] = head
+            self._changed = True
+
+    def _past(self, heads: Iterable[tuple[PeerKey, int]]) -> dict[PeerKey, int]:
+        """How many records lie past the ends of our logs, by author."""
+        out: dict[PeerKey, int] = {}
+        for author, seq in heads:
+            more = seq - self.room.last_seq(author)
+            if more > out.get(author, 0) and self.room.takes(author):
+                out[author] = more
+        return out
+
     def _lacking(self, member: _Member) -> int:
-        return sum(max(0, seq - self.room.head_seq(author)) for author, seq in member.known.items())
+        return sum(self._past((PeerKey(h.author), h.seq) for h in member.unheld.values()).values())
 
     def _plan(self, now: Now) -> list[Effect]:
         """Ask the member that has most of what we lack, and tell of holes."""
+        if not self._changed:
+            return []
+        self._changed = False
         out: list[Effect] = []
         self._plan_at = None
-        lacking = {peer: self._lacking(member) for peer, member in self._members.items()}
-        most = max(lacking.values(), default=0)
-        if self._asked is None and most:
-            if not self._catching_up and not self._asked_recent and most > CATCH_UP_FROM:
-                out.append(CatchUp(self.room.id, most))
-            able = [p for p, n in lacking.items() if n and self._members[p].passed_over <= now.mono]
+        nothing_to_come = False
+        if self._asked is None:
+            claims = [(peer, member) for peer, member in self._members.items() if member.unheld]
+            lacking = {peer: n for peer, member in claims if (n := self._lacking(member))}
+            hopeful = [p for p in lacking if self._members[p].passed_over <= now.mono]
+            able = [p for p in hopeful if self._members[p].paused <= now.mono]
             if able:
-                best = max(able, key=lambda p: (lacking[p], p))
-                recent = RECENT if most > CATCH_UP_FROM and not self._asked_recent else 0
-                self._answer_progress = 0
-                self._asked, self._asked_until = best, now.mono + WANT_SECONDS
-                self._asked_recent = self._asked_recent or bool(recent)
-                out.append(Send((best,), Want(self.room.id, self._main_heads(), recent)))
-            else:
-                self._plan_at = min(self._members[p].passed_over for p, n in lacking.items() if n)
-        elif self._asked is None:
-            if self._asked_recent or self._catching_up > CATCH_UP_FROM:
-                out.append(CatchUp(self.room.id, 0, self._catching_up))
-            self._catching_up, self._asked_recent = 0, False
-        out += self._fetch()
-        out += self._gaps(now)
+                best = min(able, key=lambda p: (self._members[p].passed_over, -lacking[p], p))
+                out += self._ask(best, lacking[best], now)
+            elif lacking:
+                self._plan_at = min(max(self._members[p].passed_over, self._members[p].paused) for p in lacking)
+            if not hopeful:
+                nothing_to_come = True
+                if self._asked_recent or self._catching_up > CATCH_UP_FROM:
+                    out.append(CatchUp(self.room.id, 0, self._catching_up))
+                self._catching_up, self._asked_recent = 0, False
+        out += self._fetch(now, nothing_to_come=nothing_to_come)
+        if self._gaps_at is None or now.mono >= self._gaps_at:
+            out += self._gaps(now)
         return out
 
-    def _main_heads(self) -> tuple[Head, ...]:
-        logs = self.room.logs.values()
-        return tuple(Head(log.author, len(log), log.head_id) for log in logs if len(log))[:MAX_HEADS]
+    def _ask(self, peer: PeerKey, lacking: int, now: Now) -> Iterator[Effect]:
+        """Want what `peer` has past our logs; the newest of it first when it is much."""
+        member = self._members[peer]
+        recent = 0
+        # Whoever did not give what it said it has is not believed when it says that it has much.
+        if lacking > CATCH_UP_FROM and not self._asked_recent and not member.passed_over:
+            recent = RECENT
+            self._asked_recent = True
+            if not self._catching_up:
+                yield CatchUp(self.room.id, lacking)
+        self._answer_frames = self._answer_progress = 0
+        self._asked_for = WANTED_RECENT if recent else WANTED
+        self._asked, self._asked_until = peer, now.mono + WANT_SECONDS
+        member.owes = min(member.owes, MAX_ANSWER_FRAMES) + MAX_ANSWER_FRAMES
+        yield Send((peer,), Want(self.room.id, self._last_places(member), recent))
 
-    def _fetch(self) -> Iterator[Effect]:
+    def _last_places(self, member: _Member) -> tuple[Head, ...]:
+        """What `member` need not send: all up to the ends of our logs, and authors that have no place here."""
+        ours = [Head(log.author, log.last, log.head_id) for log in self.room.logs.values()]
+        refused = [head for head in member.unheld.values() if not self.room.takes(PeerKey(head.author))]
+        return tuple([*ours, *refused][:MAX_HEADS])
+
+    def _fetch(self, now: Now, *, nothing_to_come: bool) -> Iterator[Effect]:
         """Ask by id for what lies on branches that we lack."""
-        lost = {RecordId(head.id): head for head in self.room.lost_parents()}
+        lost = self.room.lost_parents(nothing_to_come=nothing_to_come)
         for peer, member in self._members.items():
-            missing = [i for i in (*member.strange, *lost) if i not in member.fetched][:MAX_FETCH_IDS]
-            missing = [i for i in missing if i not in self.room.pending]
-            if missing:
-                member.fetched.update(missing)
-                yield Send((peer,), Fetch(self.room.id, tuple(missing)))
+            if not member.unheld and not lost:
+                continue
+            strange = [i for i, h in member.unheld.items() if h.seq <= self.room.last_seq(PeerKey(h.author))]
+            missing = dict.fromkeys(i for i in (*strange, *lost) if i not in member.fetched)
+            wanted = tuple(i for i in missing if i not in self.room.pending)[:MAX_FETCH_IDS]
+            if not wanted:
+                continue
+            if member.paused > now.mono:
+                self._plan_at = min(member.paused, self._plan_at or member.paused)
+                continue
+            member.fetched.update(wanted)
+            member.owes = min(member.owes, MAX_ANSWER_FRAMES) + MAX_ANSWER_FRAMES
+            yield Send((peer,), Fetch(self.room.id, wanted))
 
     def _gaps(self, now: Now) -> Iterator[Effect]:
-        highest = dict(self.room.highest_pending())
-        for member in self._members.values():
-            for author, seq in member.known.items():
-                highest[author] = max(highest.get(author, 0), seq)
-        missing = {a: n for a, seq in highest.items() if (n := seq - self.room.head_seq(a)) > 0}
-        for author in [a for a in self._gap_since if a not in missing]:
-            del self._gap_since[author]
-            if self._gap_told.pop(author, 0):
-                yield Gap(self.room.id, author, 0)
+        """Tell of holes that are still there after a while, and of those that are filled."""
+        claimed = [(PeerKey(h.author), h.seq) for m in self._members.values() for h in m.unheld.values()]
+        missing = self._past([*self.room.highest_pending().items(), *claimed])
+        for author in [a for a in self._gaps_told if a not in missing]:
+            del self._gaps_told[author]
+            yield Gap(self.room.id, author, 0)
         for author, count in missing.items():
-            since = self._gap_since.setdefault(author, now.mono)
-            if now.mono >= since + GAP_GRACE and author not in self._gap_told:
-                self._gap_told[author] = count
+            if author in self._gaps_seen and author not in self._gaps_told:
+                self._gaps_told[author] = count
                 yield Gap(self.room.id, author, count)
+        self._gaps_seen = set(missing)
+        self._gaps_at = now.mono + GAP_GRACE if missing else None
 
     def _delivery(self, before: int, after: int) -> Iterator[Effect]:
         log = self.room.logs.get(self._me)
         if log is None:
             return
-        after = min(after, len(log))
         for seq in range(max(before, after - MAX_DELIVERY_NOTICES) + 1, after + 1):
-            held = sum(1 for member in self._members.values() if member.known.get(self._me, 0) >= seq)
+            held = sum(1 for member in self._members.values() if member.mine >= seq)
             yield Delivered(self.room.id, log.id_at(seq), held, len(self._members))
 
     def undelivered(self) -> int:
         """How many of our own records some linked member is not known to hold."""
         mine = self.room.head_seq(self._me)
-        return max((mine - member.known.get(self._me, 0) for member in self._members.values()), default=0)
+        return max((mine - member.mine for member in self._members.values()), default=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from sandpiper.wire.ids import PeerKey, RoomId, RoomTag
+from sandpiper.wire.ids import PeerKey, RecordId, RoomId, RoomTag
 from sandpiper.wire.limits import TAG_BYTES
 
 
@@ -23,3 +23,13 @@ def room_tag(room: RoomId) -> RoomTag:
     recognise its tag. Tags of direct rooms go only over the encrypted link to the other member.
     """
     return RoomTag(sha256(b"sandpiper room tag 1\x00" + room).digest()[:TAG_BYTES])
+
+
+def plain_author(peer_id: str) -> PeerKey:
+    """What stands for a key where a peer of the old dialect is meant. No key pair has it, and nothing proves it."""
+    return PeerKey(sha256(b"sandpiper plain author 1\x00" + peer_id.encode()).digest())
+
+
+def plain_message(sender_id: str, message_id: str) -> RecordId:
+    """What stands for a record's id where a message of the old dialect is meant: the same on every peer."""
+    return RecordId(sha256(b"sandpiper plain message 1\x00" + plain_author(sender_id) + message_id.encode()).digest())

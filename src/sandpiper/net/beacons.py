@@ -130,9 +130,7 @@ class Beacons:
         except BadBeacon as exc:
             log.info("datagram from %s refused: %s", host, exc)
             return
-        if self._plain is not None and beacon.key is None and beacon.unix_time and not self._twice:
-            self._twice = True
-            self._cast("announce")
+        self._twice |= self._plain is not None and beacon.key is None and beacon.unix_time
         self._do(self._discovery.heard(beacon, host, self._now()))
         self._changed()
 

@@ -23,17 +23,21 @@ class Intake:
     """Takes frames of one link in order and applies them in order.
 
     `check(frame)` gives the records of a frame, or starts checking them on a thread when they are many;
-    `apply(frame, records)` lets it take effect. The first error of either comes out of the next `put` or `drain`.
+    `apply(frame, records)` lets it take effect. The first error of either comes out of the next `put` or `drain`;
+    `failed(error)` is told at once, because the other side may have nothing more to say.
     """
 
-    def __init__(self, check: Check, apply: Apply, tasks: asyncio.TaskGroup, name: str) -> None:
+    def __init__(
+        self, check: Check, apply: Apply, failed: Callable[[Exception], None], tasks: asyncio.TaskGroup, name: str
+    ) -> None:
         self._check = check
         self._apply = apply
+        self._failed = failed
         self._tasks = tasks
         self._name = name
         self._queue: _Queue | None = None
         self._worker: asyncio.Task[None] | None = None
-        self._idle = True
+        self._taken = 0  # frames that were taken and have not taken effect, the one that waits for room included
         self._error: Exception | None = None
 
     async def put(self, frame: AnyFrame) -> None:
@@ -41,13 +45,13 @@ class Intake:
         if self._error is not None:
             raise self._error
         checked = self._check(frame)
-        if isinstance(checked, tuple) and self._idle:
+        if isinstance(checked, tuple) and not self._taken:
             self._apply(frame, checked)
             return
         if self._queue is None:
             self._queue = _Queue(AHEAD)
             self._worker = self._tasks.create_task(self._work(self._queue), name=f"apply {self._name}")
-        self._idle = False
+        self._taken += 1
         await self._queue.put((frame, checked))
 
     async def drain(self) -> None:
@@ -66,5 +70,7 @@ class Intake:
                 if self._error is None:
                     self._apply(frame, records)
             except Exception as exc:  # noqa: BLE001 - handed to whoever puts the next frame
-                self._error = self._error or exc
-            self._idle = queue.empty()
+                if self._error is None:
+                    self._error = exc
+                    self._failed(exc)
+            self._taken -= 1

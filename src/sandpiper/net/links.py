@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from sandpiper.core.keepalive import Due, Keepalive
 from sandpiper.errors import LinkError, LinkLost, RemoteProtocolError, SandpiperError
 from sandpiper.net.intake import Checked, Intake
-from sandpiper.net.secure import accept_secure, dial_secure
+from sandpiper.net.secure import Unwanted, accept_secure, dial_secure
 from sandpiper.net.tcp import TcpPipe, dial
 from sandpiper.wire.frames import AnyFrame, Bye, Ping, Pong, decode_frame, encode_frame
 from sandpiper.wire.limits import HANDSHAKE_SECONDS
@@ -76,16 +76,22 @@ class Links:
         tasks: asyncio.TaskGroup,
         now: Callable[[], Now],
         plain: PlainDialect | None = None,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
+        """`changed` is called when `deadline` may be sooner than before."""
         self._identity = identity
         self._mesh = mesh
         self._events = events
         self._tasks = tasks
         self._now = now
         self._plain = plain
+        self._changed = changed
         self._links: dict[PeerKey, Link] = {}
+        self._ending: dict[Link, str] = {}  # links that we have closed and whose tasks have not ended yet, and why
         self._keepalive = Keepalive()
-        self._strangers = 0
+        self._strangers: dict[asyncio.Task[None], Pipe] = {}
+        self._dials: set[asyncio.Task[None]] = set()
+        self._closing = False
 
     def get(self, peer: PeerKey) -> Link | None:
         """The live link to `peer`."""
@@ -106,7 +112,9 @@ class Links:
         """Dial, ping and give up whatever is due."""
         now = self._now()
         for target in self._mesh.due(now):
-            self._tasks.create_task(self._dial(target), name=f"dial {target.host}:{target.port}")
+            task = self._tasks.create_task(self._dial(target), name=f"dial {target.host}:{target.port}")
+            self._dials.add(task)
+            task.add_done_callback(self._dials.discard)
         self._live(self._keepalive.due(now))
 
     def network_changed(self) -> None:
@@ -120,8 +128,9 @@ class Links:
             self.send(peer, encode_frame(Ping(number)))
         for peer in due.dead:
             link = self._links.get(peer)
-            if link is not None:
+            if link is not None and link not in self._ending:
                 log.info("link to %s is silent: closed", link.address)
+                self._ending[link] = f"{link.address} does not answer any more."
                 link.abort()
 
     # ------------------------------------------------------------ sending
@@ -129,20 +138,31 @@ class Links:
     def send(self, peer: PeerKey, frame: bytes) -> None:
         """Offer one encoded frame; a link that is full is closed, sync refills it later."""
         link = self._links.get(peer)
-        if link is not None and not link.offer(frame):
+        if link is not None and link not in self._ending and not link.offer(frame):
             log.warning("link to %s takes nothing any more: closed", link.address)
+            self._ending[link] = f"{link.address} was too slow."
             link.abort()
 
     def hang_up(self, peer: PeerKey, code: str, reason: str) -> None:
-        """Say why, and close."""
+        """Say why, and close; nothing that comes after this is looked at."""
         link = self._links.get(peer)
-        if link is not None:
+        if link is not None and link not in self._ending:
             log.info("closing the link to %s: %s (%s)", link.address, reason, code)
-            link.offer(encode_frame(Bye(code, reason)))
-            self._tasks.create_task(link.close(), name=f"close {link.address}")
+            self._end(link, code, reason)
+
+    def _end(self, link: Link, code: str, reason: str) -> None:
+        self._ending[link] = reason
+        link.offer(encode_frame(Bye(code[:32], reason[:400])))
+        self._tasks.create_task(link.close(), name=f"close {link.address}")
 
     async def close_all(self) -> None:
-        """Say goodbye to everyone."""
+        """Say goodbye to everyone; whoever is not linked yet is left standing."""
+        self._closing = True
+        for task, pipe in tuple(self._strangers.items()):
+            task.cancel()
+            pipe.abort()  # a task that has not begun yet does not
+        for task in tuple(self._dials):
+            task.cancel()
         links = list(self._links.values())
         for link in links:
             link.offer(encode_frame(Bye("leaving")))
@@ -152,31 +172,28 @@ class Links:
 
     def accepted(self, pipe: TcpPipe) -> None:
         """A caller came."""
-        if self._strangers >= MAX_HANDSHAKES:
-            log.warning("too many callers that prove nothing: %s refused", pipe.address)
+        if self._closing or len(self._strangers) >= MAX_HANDSHAKES:
+            if not self._closing:
+                log.warning("too many callers that prove nothing: %s refused", pipe.address)
             pipe.abort()
             return
-        self._tasks.create_task(self._incoming(pipe), name=f"incoming {pipe.address}")
+        task = self._tasks.create_task(self._incoming(pipe), name=f"incoming {pipe.address}")
+        self._strangers[task] = pipe
+        task.add_done_callback(self._no_stranger)
+
+    def _no_stranger(self, task: asyncio.Task[None] | None) -> None:
+        if task is not None:
+            self._strangers.pop(task, None)
 
     async def _incoming(self, pipe: TcpPipe) -> None:
-        self._strangers += 1
-        stranger = True
+        link: Link | None = None
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 already = await pipe.read()
-            if already[:1] == b"{":
-                if self._plain is None:
-                    log.info("%s speaks the old dialect, which is not switched on", pipe.address)
-                    pipe.write(PLAIN_REFUSAL)
-                    await pipe.close()
-                    return
-                self._strangers -= 1
-                stranger = False
-                await self._plain.serve(pipe, already)
-                return
-            link = await accept_secure(pipe, self._identity, already)
+                if already[:1] != b"{":
+                    link = await accept_secure(pipe, self._identity, already)
         except TimeoutError:
-            log.info("%s called and said nothing", pipe.address)
+            log.info("%s called and did not say who it is in time", pipe.address)
             pipe.abort()
             return
         except (LinkError, RemoteProtocolError) as exc:
@@ -186,21 +203,49 @@ class Links:
         except BaseException:
             pipe.abort()
             raise
-        finally:
-            if stranger:
-                self._strangers -= 1
+        if link is None:
+            await self._old_dialect(pipe, already)
+            return
+        self._no_stranger(asyncio.current_task())
         await self._live_link(link)
+
+    async def _old_dialect(self, pipe: TcpPipe, already: bytes) -> None:
+        try:
+            if self._plain is None:
+                log.info("%s speaks the old dialect, which is not switched on", pipe.address)
+                pipe.write(PLAIN_REFUSAL)
+                await pipe.close()
+                return
+            self._no_stranger(asyncio.current_task())
+            await self._plain.serve(pipe, already)
+        except BaseException:
+            pipe.abort()
+            raise
 
     async def _dial(self, target: Target) -> None:
         link: Link | None = None
+        met: PeerKey | None = None
         try:
-            link = await dial_secure(await dial(target.host, target.port), self._identity)
+            pipe = await dial(target.host, target.port)
+            link = await dial_secure(pipe, self._identity, lambda peer: self._wanted(target, peer))
+            met = link.peer
+        except Unwanted as exc:
+            met = exc.peer
+            log.debug("dialling %s:%d: %s", target.host, target.port, exc)
         except (LinkError, RemoteProtocolError) as exc:
             log.debug("dialling failed: %s", exc.sentence())
         finally:
-            self._mesh.dialled(target, link.peer if link is not None else None, self._now())
+            self._mesh.dialled(target, met, self._now())
+            self._changed()
         if link is not None:
+            task = asyncio.current_task()
+            if task is not None:
+                self._dials.discard(task)
             await self._live_link(link)
+
+    def _wanted(self, target: Target, peer: PeerKey) -> bool:
+        """Asked before the other side takes us for linked, so that it never gives up a good link for nothing."""
+        return target.peer in (None, peer) and peer not in self._links
 
     async def _live_link(self, link: Link) -> None:
         """Read frames of a proven link until it ends."""
@@ -216,42 +261,52 @@ class Links:
         older = self._links.get(peer)
         self._links[peer] = link
         if older is not None:
-            older.offer(encode_frame(Bye("duplicate")))
-            self._tasks.create_task(older.close(), name=f"close duplicate {older.address}")
+            self._end(older, "duplicate", "")
         number = self._keepalive.up(peer, self._now())
-        self._events.link_up(link)
-        self.send(peer, encode_frame(Ping(number)))
+        self._changed()
         reason = "closed"
         try:
+            self._events.link_up(link)
+            self.send(peer, encode_frame(Ping(number)))
             await self._read(link)
         except LinkLost as exc:
             reason = str(exc)
         except SandpiperError as exc:
             reason = exc.sentence()
-            log.warning("link to %s closed: %s", link.address, reason)
-            link.offer(encode_frame(Bye(exc.code[:32], str(exc)[:400])))
-            await link.close()
+            self._refuse(link, exc)
         finally:
-            link.abort()
+            if link in self._ending:
+                reason = self._ending.pop(link)
+            else:
+                link.abort()
             if self._links.get(peer) is link:
                 del self._links[peer]
                 self._keepalive.down(peer)
                 self._mesh.lost(peer, self._now())
+                self._changed()
                 self._events.link_down(peer, reason)
+
+    def _refuse(self, link: Link, error: Exception) -> None:
+        """What came over a link was wrong, or we failed to take it in."""
+        if not isinstance(error, SandpiperError):
+            link.abort()
+        elif link not in self._ending:
+            log.warning("link to %s closed: %s", link.address, error.sentence())
+            self._end(link, error.code, str(error))
 
     async def _read(self, link: Link) -> None:
         peer = link.peer
 
         def apply(frame: AnyFrame, records: tuple[Record, ...]) -> None:
-            if self._links.get(peer) is link:
+            if self._links.get(peer) is link and link not in self._ending:
                 self._events.frame(peer, frame, records)
 
-        intake = Intake(self._events.check, apply, self._tasks, link.address)
+        intake = Intake(self._events.check, apply, lambda exc: self._refuse(link, exc), self._tasks, link.address)
         try:
             while True:
                 raw = await link.receive()
                 now = self._now()
-                if self._links.get(peer) is not link:
+                if self._links.get(peer) is not link or link in self._ending:
                     return
                 self._keepalive.heard(peer, now)
                 self._mesh.heard(peer, now)

@@ -39,7 +39,7 @@ MAX_STRANGERS = 32  # callers that have not said who they are, at one time
 class _Link:
     """One TCP link and what belongs to it."""
 
-    __slots__ = ("bucket", "dialled", "pipe", "sent", "sequence", "talk", "unit", "waited")
+    __slots__ = ("bucket", "dialled", "nick", "pipe", "sent", "sequence", "talk", "unit", "waited")
 
     def __init__(self, pipe: Pipe, talk: Conversation, now: float, unit: int = 0, *, dialled: bool) -> None:
         self.pipe = pipe
@@ -47,6 +47,7 @@ class _Link:
         self.dialled = dialled
         self.sent = now
         self.sequence = 0
+        self.nick = ""  # what the last line to it called us
         self.unit = unit  # how we write times to it
         self.bucket = Bucket(PUSH_RATE, PUSH_BURST, now)
         self.waited = 0.0  # seconds that we held it back
@@ -149,7 +150,7 @@ class PlainChat:
         except LinkError as exc:
             log.debug("dialling an old peer failed: %s", exc.sentence())
         finally:
-            self._mesh.dialled(peer_id, unit)
+            self._mesh.dialled(peer_id, self._loop.time(), unit)
 
     async def _live(self, link: _Link, already: bytes) -> bool:
         """Read lines until the link ends; False when that was for a broken rule."""
@@ -221,7 +222,7 @@ class PlainChat:
         match line.type:
             case "chat":
                 # A flood is read no faster than this, and nothing of it is lost.
-                while not link.bucket.take(self._loop.time()) and not self._closed:
+                while not link.bucket.take(self._loop.time()):
                     await self._hold_back(link)
                 self._heard(talk, line)
             case "leave":
@@ -255,6 +256,8 @@ class PlainChat:
         if not link.sequence or link.unit != talk.unit:  # ours waited for theirs, or they could not read its time
             link.unit, link.sequence = talk.unit, 0
             self._send(link, "join")
+        elif link.nick != self._nick:
+            self._send(link, "heartbeat")
 
     def _end_soon(self, link: _Link) -> None:
         """Of two links this one had lost. What was said on it is still read; a leave would say that we go."""
@@ -286,7 +289,7 @@ class PlainChat:
         )
         link.pipe.write(encode_line(line))
         link.sequence += 1
-        link.sent = self._loop.time()
+        link.nick, link.sent = self._nick, self._loop.time()
 
     def _heard(self, talk: Conversation, line: PlainLine) -> None:
         place = self._told.place(line, time.time_ns() // 1_000_000)

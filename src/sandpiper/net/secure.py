@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 from sandpiper.crypto.handshake import PREAMBLE, LinkHandshake
 from sandpiper.crypto.noise import MAC_BYTES, CipherState
-from sandpiper.errors import LinkLost, LinkTimeout, RemoteProtocolError
+from sandpiper.errors import LinkError, LinkLost, LinkTimeout, RemoteProtocolError
 from sandpiper.net.link import MAX_OUTBOX, Pipe
+from sandpiper.wire.ids import short
 from sandpiper.wire.limits import HANDSHAKE_SECONDS, MAX_FRAME_BYTES, MAX_HANDSHAKE_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sandpiper.core.events import PathKind
     from sandpiper.crypto.identity import Identity
     from sandpiper.wire.ids import PeerKey
@@ -113,10 +116,24 @@ class SecureLink:
         self._pipe.abort()
 
 
-async def dial_secure(pipe: Pipe, identity: Identity) -> SecureLink:
-    """The handshake of the side that dialled; the pipe is closed when it fails.
+class Unwanted(LinkError):
+    """Who answered is not somebody that we want a link to now; `peer` is who it is."""
+
+    code = "unwanted"
+
+    def __init__(self, message: str, peer: PeerKey) -> None:
+        super().__init__(message)
+        self.peer = peer
+
+
+async def dial_secure(
+    pipe: Pipe, identity: Identity, wanted: Callable[[PeerKey], bool] = lambda _peer: True
+) -> SecureLink:
+    """The handshake of the side that dialled; the pipe is closed when it fails. `wanted(peer)` is asked once it is
+    proven who answers, and before that one takes us for linked.
 
     Raises:
+        Unwanted: `wanted` said no.
         LinkLost: the other side went away.
         LinkTimeout: it took longer than ten seconds.
         RemoteProtocolError: the other side is not a Sandpiper peer, or is tampered with; the sentence says which.
@@ -128,7 +145,10 @@ async def dial_secure(pipe: Pipe, identity: Identity) -> SecureLink:
             pipe.write(PREAMBLE, _framed(handshake.first()))
             await _expect_preamble(inbox, pipe)
             second = await _message(inbox, pipe)
-            pipe.write(_framed(handshake.finish(second)))
+            third = handshake.finish(second)
+            if not wanted(handshake.peer):
+                raise Unwanted(f"{pipe.address} is {short(handshake.peer)}, to whom no link is wanted.", handshake.peer)
+            pipe.write(_framed(third))
     except TimeoutError as exc:
         pipe.abort()
         raise LinkTimeout(f"{pipe.address} did not finish the handshake in time.") from exc

@@ -68,12 +68,15 @@ class TcpPipe:
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._writer.wait_closed()
-        self._writer.transport.abort()
+        self.abort()
 
     def abort(self) -> None:
         """See `Pipe.abort`."""
         self._closed = True
-        self._writer.transport.abort()
+        # A transport that had bytes left when it was closed, and has sent them, has let go of its loop; asyncio
+        # then fails here with AttributeError (seen in 3.11 to 3.13). There is nothing left to abort.
+        with contextlib.suppress(AttributeError):
+            self._writer.transport.abort()
 
 
 async def dial(host: str, port: int) -> TcpPipe:
@@ -94,7 +97,7 @@ async def dial(host: str, port: int) -> TcpPipe:
         raise DialFailed(
             f"The name {host} could not be found.", hint="Check the spelling, or give an address."
         ) from exc
-    except (OSError, UnicodeError, OverflowError) as exc:
+    except (OSError, ValueError, OverflowError) as exc:
         number = exc.errno if isinstance(exc, OSError) else None
         raise DialFailed(f"Could not reach {where}: {_REASONS.get(number or 0, exc)}.") from exc
     return TcpPipe(reader, writer)

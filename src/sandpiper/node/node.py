@@ -11,10 +11,8 @@ What happens is told to subscribers as notices (`sandpiper.core.events` and `san
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
-import time
 from typing import TYPE_CHECKING
 
 from sandpiper.core.discovery import Discovery
@@ -27,6 +25,7 @@ from sandpiper.net.lan import Multicast
 from sandpiper.net.links import Links
 from sandpiper.net.p2pchat import PlainChat
 from sandpiper.net.tcp import Listener, listen
+from sandpiper.node.alarm import Alarm
 from sandpiper.node.notices import NodeSettings, PlainMessage, PlainPeer, Subscriber, moment
 from sandpiper.node.runner import Runner
 from sandpiper.store.history import open_history
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SLEEP_JUMP_MS = 10_000  # the clocks part by this much between two looks: the machine slept
-LONGEST_NAP = 30.0  # seconds between two looks at the clocks
 OLD_ROOM = "general"  # the one room of the old dialect
 
 
@@ -65,8 +63,8 @@ class Node:
         self._early: list[Subscriber] = []
         self._ready = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._poked = asyncio.Event()
-        self._naps_until = float("inf")
+        self._alarm: Alarm | None = None
+        self._drift: float | None = None
         self._task: asyncio.Task[None] | None = None
         self._mesh = Mesh(self.key, random.Random())
         self._lan = Multicast(settings.group, settings.group_port, settings.interfaces)
@@ -116,7 +114,7 @@ class Node:
     async def _live(self) -> None:
         opened = await asyncio.to_thread(open_history, self._path)
         try:
-            self._run = Runner(self._identity, self._first_nick, opened.history, self._poke)
+            self._run = Runner(self._identity, self._first_nick, opened.history, self._wake)
             for subscriber in self._early:
                 self._run.subscribe(subscriber)
             if opened.damaged is not None:
@@ -136,11 +134,11 @@ class Node:
             async with asyncio.TaskGroup() as tasks:
                 if settings.plain:
                     self._plain = PlainChat(peer_id(self.key), self.nick, tasks, self._plain_said, self._plain_peer)
-                self._links = Links(self._identity, self._mesh, self._run, tasks, moment, self._plain)
+                self._links = Links(self._identity, self._mesh, self._run, tasks, moment, self._plain, self._look_again)
                 self._run.links = self._links
                 discovery = Discovery(peer_id(self.key), random.Random(), moment())
                 self._beacons = Beacons(
-                    self._lan, discovery, self._mesh, moment, self._us, self._skewed, self._poke, self._plain
+                    self._lan, discovery, self._mesh, moment, self._us, self._skewed, self._look_again, self._plain
                 )
                 listener = await listen(self._links.accepted, settings.ports, settings.hosts)
                 self.port = listener.port
@@ -148,11 +146,12 @@ class Node:
                     self._plain.port = self.port
                 for host, port in settings.peers:
                     self._mesh.given(host, port, moment())
-                own = [tasks.create_task(self._keep_time(), name="time")]
+                own = []
                 if settings.multicast:
                     await self._lan.look()
                     own.append(tasks.create_task(self._beacons.follow(), name="interfaces"))
-                self._tick()
+                self._alarm = Alarm(self._ring)
+                own.append(tasks.create_task(self._alarm.run(), name="time"))
                 self._ready.set()
                 await self._stopping.wait()
                 for task in own:
@@ -169,38 +168,32 @@ class Node:
 
     # ------------------------------------------------------------ time
 
-    def _poke(self) -> None:
-        """Have `_keep_time` look again, when something wants to happen sooner than it wakes."""
-        if self._ready.is_set() and self._next() < self._naps_until:
-            self._poked.set()
+    def _wake(self, at: float | None) -> None:
+        """The engine wants to be called then."""
+        if self._alarm is not None:
+            self._alarm.by(at)
 
-    def _next(self) -> float:
+    def _look_again(self) -> None:
+        """Links or beacons may want to be called sooner than before."""
+        if self._alarm is not None:
+            self._alarm.by(self._next())
+
+    def _next(self) -> float | None:
         times = (self._run.engine.deadline(), self._links.deadline(), self._beacons.deadline())
-        return min((t for t in times if t is not None), default=float("inf"))
+        return min((t for t in times if t is not None), default=None)
 
-    def _tick(self) -> None:
+    def _ring(self) -> float | None:
+        now = moment()
+        drift = now.wall_ms - now.mono * 1000
+        jump, self._drift = drift - (drift if self._drift is None else self._drift), drift
+        if jump > SLEEP_JUMP_MS:
+            log.info("the clock jumped by %.0f s: relinking", jump / 1000)
+            self._beacons.again()
+            self._links.network_changed()
         self._beacons.tick()
         self._links.tick()
         self._run.tick()
-
-    async def _keep_time(self) -> None:
-        start = moment()
-        drift = start.wall_ms - start.mono * 1000
-        while True:
-            self._poked.clear()
-            self._naps_until = self._next()
-            nap = max(0.0, min(self._naps_until - time.monotonic(), LONGEST_NAP))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(nap):
-                    await self._poked.wait()
-            now = moment()
-            jump = now.wall_ms - now.mono * 1000 - drift
-            drift += jump
-            if jump > SLEEP_JUMP_MS:
-                log.info("the clock jumped by %.0f s: relinking", jump / 1000)
-                self._beacons.again()
-                self._links.network_changed()
-            self._tick()
+        return self._next()
 
     # ------------------------------------------------------------ what faces may ask
 
@@ -312,12 +305,12 @@ class Node:
     def connect(self, host: str, port: int) -> None:
         """Dial an address now and whenever its link is lost, until the end."""
         self._mesh.given(host, port, moment())
-        self._poke()
+        self._look_again()
 
     def ignore(self, peer: PeerKey, *, ignored: bool) -> None:
         """Hide what a peer says (or not); remembered."""
         (self._run.ignored.add if ignored else self._run.ignored.discard)(peer)
-        self._run.history.set_ignored(peer, ignored=ignored)
+        self._run.history.set_ignored(peer, self.names.nick(peer), ignored=ignored)
 
     # ------------------------------------------------------------ what the parts ask and tell
 

@@ -57,15 +57,15 @@ class Runner:
 
     links: Links
 
-    def __init__(self, identity: Identity, nick: str, history: History, poke: Callable[[], None]) -> None:
-        """`poke` is called when the engine may want a `Tick` sooner than before."""
+    def __init__(self, identity: Identity, nick: str, history: History, wake: Callable[[float | None], None]) -> None:
+        """`wake` is told when the engine wants its next `Tick`."""
         self.nick = nick
         self.history = history
         self.names = Names(identity.key, nick)
         self.ignored: set[PeerKey] = set()
         self._identity = identity
         self._rng = random.Random()
-        self._poke = poke
+        self._wake = wake
         self._subscribers: list[Subscriber] = []
         self.engine = self._begin()
 
@@ -114,7 +114,7 @@ class Runner:
                 self.links.hang_up(peer, "store", "this peer's disk failed")
             self.engine = self._begin()
             raise
-        self._poke()
+        self._wake(self.engine.deadline())
 
     def tick(self) -> None:
         """The engine's deadline has come."""

@@ -293,11 +293,15 @@ class History:
                 (key, nick, now_ms, now_ms),
             )
 
-    def set_ignored(self, key: PeerKey, *, ignored: bool) -> None:
+    def set_ignored(self, key: PeerKey, nick: str, *, ignored: bool) -> None:
         """Hide (or show again) what a peer says, on this profile only."""
         with sql_errors(self.path, "keeping a choice"):
             self._begin()
-            self._db.execute("UPDATE peers SET ignored = ? WHERE key = ?", (ignored, key))
+            self._db.execute(
+                "INSERT INTO peers (key, nick, first_seen, last_seen, ignored) VALUES (?, ?, 0, 0, ?)"
+                " ON CONFLICT (key) DO UPDATE SET ignored = excluded.ignored",
+                (key, nick, ignored),
+            )
             self.commit()
 
     # ------------------------------------------------------------ giving back

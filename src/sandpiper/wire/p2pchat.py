@@ -142,10 +142,9 @@ class LineCutter:
             self._skipping = False
             start = look = end + 1
         del held[:start]
-        if len(held) > MAX_LINE_BYTES:
-            if not self._skipping:
-                lines.append(bytes(held[: MAX_LINE_BYTES + 1]))
+        if not self._skipping and len(held) > MAX_LINE_BYTES:
+            lines.append(bytes(held[: MAX_LINE_BYTES + 1]))
             self._skipping = True
         if self._skipping:
             held.clear()
-        return [line for line in lines if not line.isspace() and line]
+        return [line for line in lines if line.strip()]

@@ -1,0 +1,1 @@
+"""Faces: what a person or a script sees of a node. Only here do errors become sentences."""

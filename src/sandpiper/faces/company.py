@@ -1,0 +1,153 @@
+"""Commands about people: /nick /who /whois /away /ignore /unignore."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from sandpiper.errors import UsageError
+from sandpiper.faces.people import path_label
+from sandpiper.faces.spans import Line, Span, colour, dim, line
+from sandpiper.wire.limits import MAX_STATUS_CHARS
+from sandpiper.wire.text import check_nick, clean_status
+
+if TYPE_CHECKING:
+    from sandpiper.faces.context import Arguments, Context
+    from sandpiper.store.reader import PeerRow
+    from sandpiper.wire.ids import PeerKey, RoomId
+
+
+async def nick(context: Context, arguments: Arguments) -> None:
+    """/nick: be called something else from now on, and at the next start."""
+    wanted = check_nick(arguments["nick"])
+    old, taken = context.node.nick, context.node.names.find(wanted)
+    await asyncio.to_thread(context.profile.rename, wanted)
+    context.node.set_presence(wanted, context.node.status)
+    context.say("nick", f"You were {old} and are {wanted} now.")
+    if taken is not None and taken != context.node.key and wanted.casefold() != old.casefold():
+        text = "Somebody else here is called that too, so others see some digits of your key behind it."
+        context.say("nick", text)
+
+
+async def who(context: Context, arguments: Arguments) -> None:
+    """/who: list the others in a room, their paths and away messages."""
+    room = room_named(context, arguments.get("room"))
+    node, people = context.node, context.people
+    here = people.here(room)
+    count = (
+        "nobody else is here" if not here else "1 other is here" if len(here) == 1 else f"{len(here)} others are here"
+    )
+    lines = [line(Span(people.room(room), "bold"), f": {count}.")]
+    me = [colour(people.name(node.key), people.colour(node.key, room)), dim(" (you)")]
+    lines.append(line("  ", *me, dim(f"  away: {node.status}" if node.status else "")))
+    lines += [_person(context, key, room) for key in here]
+    elsewhere = [key for key in node.linked() if key not in here]
+    if elsewhere:
+        names = ", ".join(people.name(key) for key in elsewhere)
+        lines.append(line(dim(f"  linked, but not in this room: {names}")))
+    context.face.reply("who", lines)
+
+
+def _person(context: Context, key: PeerKey, room: RoomId) -> Line:
+    people, link = context.people, context.node.link(key)
+    parts: list[str | Span] = ["  ", colour(people.name(key), people.colour(key, room))]
+    if link is not None:
+        parts.append(dim(f"  {path_label(link.path, context.node.rtt(key))}"))
+    if status := people.status.get(key):
+        parts.append(dim(f"  away: {status}"))
+    if people.hidden(key):
+        parts.append(dim("  ignored"))
+    return line(*parts)
+
+
+async def whois(context: Context, arguments: Arguments) -> None:
+    """/whois: show what is known of somebody."""
+    node, people = context.node, context.people
+    key = people.find(arguments["nick"])
+    name = people.name(key)
+    hexed = key.hex()
+    lines = [line(colour(name, people.colour(key)), " is you" if key == node.key else "")]
+    if key in people.plain:
+        lines.append(line("  speaks the old p2pchat dialect: unencrypted, and anyone can take this name"))
+        context.face.reply("whois", lines)
+        return
+    lines.append(line(dim("  key   "), " ".join(hexed[i : i + 8] for i in range(0, len(hexed), 8))))
+    if (link := node.link(key)) is not None:
+        lines.append(line(dim("  link  "), f"{path_label(link.path, node.rtt(key))}, {link.address}"))
+    elif key != node.key:
+        lines.append(line(dim("  link  "), "none now"))
+    status = node.status if key == node.key else people.status.get(key)
+    if status:
+        lines.append(line(dim("  away  "), status))
+    rooms = [people.label(room) for room in node.rooms() if key in node.members(room.id)]
+    if rooms:
+        lines.append(line(dim("  rooms "), " ".join(rooms)))
+    known = await asyncio.to_thread(_known, context, key)
+    if known is not None:
+        lines.append(line(dim("  since "), f"first met {_day(known.first_seen)}, last linked {_day(known.last_seen)}"))
+    if people.hidden(key):
+        lines.append(line(f"  You ignore {name}; to hear them again: /unignore {name}"))
+    context.face.reply("whois", lines)
+
+
+def _known(context: Context, key: PeerKey) -> PeerRow | None:
+    with context.node.reader() as reader:
+        return next((row for row in reader.peers() if row.key == key), None)
+
+
+def _day(time_ms: int) -> str:
+    return f"{datetime.fromtimestamp(time_ms / 1000, UTC).astimezone():%d %b %Y %H:%M}"
+
+
+async def away(context: Context, arguments: Arguments) -> None:
+    """/away: with a message, be away; without one, be back."""
+    text = clean_status(arguments.get("message"))
+    if len(arguments.get("message")) > MAX_STATUS_CHARS:
+        raise UsageError(f"An away message has at most {MAX_STATUS_CHARS} characters.", code="too_long")
+    if not text and not context.node.status:
+        raise UsageError("You are not away.", hint="To be away: /away back at two", code="not_away")
+    context.node.set_presence(context.node.nick, text)
+    context.say("away", f"You are away: {text}" if text else "You are back.")
+
+
+async def ignore(context: Context, arguments: Arguments) -> None:
+    """/ignore: hide what somebody says; without a name, list who is hidden."""
+    people = context.people
+    if not arguments.get("nick"):
+        names = ", ".join(sorted(people.name(key) for key in context.node.ignored))
+        context.say("ignore", f"You ignore: {names}" if names else "You ignore nobody.")
+        return
+    key = people.find(arguments["nick"])
+    if key == context.node.key:
+        raise UsageError("That is you.", hint="To say nothing, say nothing.", code="self")
+    context.node.ignore(key, ignored=True)
+    name = people.name(key)
+    context.say("ignore", f"You no longer see what {name} says. To undo it: /unignore {name}")
+
+
+async def unignore(context: Context, arguments: Arguments) -> None:
+    """/unignore: hear somebody again."""
+    key = context.people.find(arguments["nick"])
+    name = context.people.name(key)
+    if key not in context.node.ignored:
+        raise UsageError(f"You do not ignore {name}.", hint="Who is ignored: /ignore", code="not_ignored")
+    context.node.ignore(key, ignored=False)
+    context.say("unignore", f"You see what {name} says again.")
+
+
+def room_named(context: Context, text: str) -> RoomId:
+    """The room that we are in and that is meant by `#name` or `@nick`; empty: the current one.
+
+    Raises:
+        UsageError: we are in no such room.
+    """
+    if not text:
+        return context.room
+    wanted = text.casefold()
+    for room in context.node.rooms():
+        label = context.people.label(room).casefold()
+        if label == wanted or label == f"#{wanted}":
+            return room.id
+    labels = " ".join(context.people.label(room) for room in context.node.rooms())
+    raise UsageError(f"You are not in {text}.", hint=f"You are in: {labels}" if labels else "Join it: /join #name")

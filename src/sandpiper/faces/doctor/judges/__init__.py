@@ -1,0 +1,1 @@
+"""Facts in, findings out: every decision of the doctor, with no IO."""

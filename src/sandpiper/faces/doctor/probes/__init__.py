@@ -1,0 +1,1 @@
+"""IO in, facts out: they look and decide nothing."""

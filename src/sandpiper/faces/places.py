@@ -1,0 +1,164 @@
+"""Commands about rooms, history and the program: /join /leave /rooms /search /history /status /connect /clear /quit."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from sandpiper.config import parse_address
+from sandpiper.errors import UsageError
+from sandpiper.faces.company import room_named
+from sandpiper.faces.people import path_label
+from sandpiper.faces.spans import Line, Span, dim, line
+from sandpiper.faces.targets import find_message
+from sandpiper.wire.text import check_room_name
+
+if TYPE_CHECKING:
+    from sandpiper.faces.context import Arguments, Context
+    from sandpiper.store.reader import Message
+    from sandpiper.wire.ids import PeerKey
+
+HISTORY_COUNT = 20  # messages that /history and /search show when no number is given: most of a screen
+MAX_HISTORY_COUNT = 1000
+CONNECT_SECONDS = 6.0  # a dial takes at most five (net/tcp.py); then it is said that nobody answers yet
+
+
+async def join(context: Context, arguments: Arguments) -> None:
+    """/join: enter an open room, or go to one that we are in."""
+    text = arguments["room"]
+    if text.startswith("@"):
+        peer = context.people.find(text)
+        context.face.switch(context.node.open_direct(peer))
+        return
+    context.face.switch(context.node.join(check_room_name(text)))
+
+
+async def leave(context: Context, arguments: Arguments) -> None:
+    """/leave: leave a room, and go to the first of the others."""
+    room = room_named(context, arguments.get("room"))
+    context.node.leave(room)
+    if context.face.room == room:
+        rooms = context.node.rooms()
+        context.face.switch(rooms[0].id if rooms else None)
+
+
+async def rooms(context: Context, arguments: Arguments) -> None:
+    """/rooms: list the rooms that we are in."""
+    people, lines = context.people, list[Line]()
+    for room in context.node.rooms():
+        here = len(people.here(room.id))
+        current = room.id == context.face.room
+        kind = "OPEN" if room.kind == "open" else "direct"
+        spans = ["> " if current else "  ", Span(people.label(room), "bold" if current else ""), dim(f"  {kind}")]
+        spans.append(dim(f"  {here} {'other' if here == 1 else 'others'} here"))
+        lines.append(line(*spans, f"  {room.topic}" if room.topic else ""))
+    if not lines:
+        lines.append(line("You are in no room. Join one: /join #general"))
+    context.face.reply("rooms", lines)
+
+
+async def history(context: Context, arguments: Arguments) -> None:
+    """/history: the last messages, or those before one of them."""
+    room, limit = context.room, _count(arguments.get("count"))
+    before = await find_message(context, arguments["before"]) if arguments.get("before") else None
+
+    def read() -> list[Message]:
+        with context.node.reader() as reader:
+            return reader.page(room, before=before.place if before is not None else None, limit=limit)
+
+    found = await asyncio.to_thread(read)
+    if not found:
+        context.say("history", "There are no older messages." if before else "There are no messages here yet.")
+        return
+    context.face.listing(found)
+    if len(found) == limit:
+        context.say("history", dim(f"Older ones: /history {limit} {found[0].id.hex()[:8]}"))
+
+
+async def search(context: Context, arguments: Arguments) -> None:
+    """/search: the newest messages with all these words, in all rooms."""
+    words = arguments["words"]
+
+    def read() -> list[Message]:
+        with context.node.reader() as reader:
+            return reader.search(words, limit=HISTORY_COUNT)
+
+    found = await asyncio.to_thread(read)
+    if not found:
+        context.say("search", f"No message here has: {words}")
+        return
+    context.face.listing(found)
+    if len(found) == HISTORY_COUNT:
+        context.say("search", dim(f"The newest {HISTORY_COUNT}. All of them: sandpiper history --search '{words}'"))
+
+
+async def status(context: Context, arguments: Arguments) -> None:
+    """/status: who we are, what is linked, what is not delivered."""
+    node, people = context.node, context.people
+    key = node.key.hex()
+    profile = "a temporary identity" if context.profile.temporary else f"profile {context.profile.name}"
+    linked = node.linked()
+    links = ", ".join(
+        f"{people.name(peer)} {path_label(link.path, node.rtt(peer))}"
+        for peer in linked
+        if (link := node.link(peer)) is not None
+    )
+    undelivered = node.undelivered()
+    lines = [
+        line(dim("  you       "), f"{node.nick}, {profile}" + (f", away: {node.status}" if node.status else "")),
+        line(dim("  key       "), " ".join(key[i : i + 8] for i in range(0, len(key), 8))),
+        line(dim("  port      "), str(node.port)),
+        line(dim("  links     "), f"{len(linked)}: {links}" if links else "none"),
+        line(
+            dim("  delivery  "),
+            "all linked members have all your messages"
+            if not undelivered
+            else f"{undelivered} of your messages are still on their way to somebody linked",
+        ),
+        line(dim("  security  "), "links are encrypted; open rooms (#) admit anyone on this network"),
+    ]
+    if people.plain:
+        names = ", ".join(people.plain.values())
+        lines.append(line(dim("  plain     "), f"{names}: old dialect, not encrypted, not proven"))
+    lines += [line(dim("  beacons   "), f"none on {address}: {why}") for address, why in node.lan_problems.items()]
+    context.face.reply("status", lines)
+
+
+async def connect(context: Context, arguments: Arguments) -> None:
+    """/connect: dial an address where no beacon reaches, now and whenever its link is lost."""
+    address = parse_address(arguments["address"])
+    before = set(context.node.linked())
+    context.node.connect(address.host, address.port)
+    context.say("connect", f"Dialling {address}, now and whenever that link is lost.")
+    asyncio.get_running_loop().call_later(CONNECT_SECONDS, _no_answer, context, str(address), before)
+
+
+def _no_answer(context: Context, address: str, before: set[PeerKey]) -> None:
+    linked = context.node.linked()
+    addresses = {link.address for peer in linked if (link := context.node.link(peer)) is not None}
+    if address not in addresses and not set(linked) - before:
+        context.face.trouble(
+            "no_answer",
+            f"Nobody has answered at {address} yet; it is tried again and again.",
+            "Is sandpiper running there, and is that its port? What may block it: sandpiper doctor",
+        )
+
+
+async def clear(context: Context, arguments: Arguments) -> None:
+    """/clear: empty the screen."""
+    context.face.clear()
+
+
+async def quit_(context: Context, arguments: Arguments) -> None:
+    """/quit: end this face."""
+    context.face.quit()
+
+
+def _count(text: str) -> int:
+    if not text:
+        return HISTORY_COUNT
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= MAX_HISTORY_COUNT:
+        raise UsageError(
+            f"{text!r} is not a number from 1 to {MAX_HISTORY_COUNT}.", hint="For example: /history 50", code="usage"
+        )
+    return int(text)

@@ -1,0 +1,143 @@
+"""Styled text as values: spans in lines, folded to a width, turned into plain text or ANSI at the very end. Pure.
+
+Styles are words (see `_SGR`), never escapes, so no text of a peer can carry one; `ansi` is the only place in the
+program that writes an escape sequence around text.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from wcwidth import iter_graphemes, wcswidth
+
+from sandpiper.wire.text import clean_text
+
+MIN_FOLD = 20  # columns: a narrower terminal gets unfolded lines, folding would be one word a line
+TAB = "    "
+
+
+class Span(NamedTuple):
+    """Some text in one style. Styles: "" as is, dim, bold, warn, error, and `colour N` of the 256-colour palette."""
+
+    text: str
+    style: str = ""
+
+
+Line = tuple[Span, ...]
+
+_SGR = {"dim": "2", "bold": "1", "warn": "33", "error": "1;31"}
+
+
+def line(*parts: str | Span) -> Line:
+    """A line of plain strings and spans; empty ones are left out."""
+    spans = (part if isinstance(part, Span) else Span(part) for part in parts)
+    return tuple(span for span in spans if span.text)
+
+
+def dim(text: str) -> Span:
+    """A span in the background."""
+    return Span(text, "dim")
+
+
+def colour(text: str, number: int, *, bold: bool = False) -> Span:
+    """A span in a colour of the 256-colour palette."""
+    return Span(text, f"{'bold ' if bold else ''}colour {number}")
+
+
+def text_of(spans: Line) -> str:
+    """The line without styles."""
+    return "".join(span.text for span in spans)
+
+
+def ansi(spans: Line) -> str:
+    """The line with its styles as ANSI sequences."""
+    return "".join(f"\x1b[{_sgr(span.style)}m{span.text}\x1b[0m" if span.style else span.text for span in spans)
+
+
+def _sgr(style: str) -> str:
+    words = iter(style.split())
+    return ";".join(f"38;5;{next(words)}" if word == "colour" else _SGR[word] for word in words)
+
+
+def harmless(spans: Line) -> Line:
+    """The last net before the terminal: text was made safe at the boundary, and is so again here.
+
+    A line is one line: breaks that are left become spaces.
+    """
+    return tuple(Span(clean_text(span.text).replace("\n", " ").replace("\t", TAB), span.style) for span in spans)
+
+
+def columns(text: str) -> int:
+    """How many terminal cells a text takes; what has no known width counts one a character."""
+    width = wcswidth(text)
+    return width if width >= 0 else len(text)
+
+
+def excerpt(text: str, width: int) -> str:
+    """The beginning of a text on one line, at most `width` cells wide; a cut is marked with an ellipsis."""
+    text = " ".join(text[: width * 8].split())
+    if columns(text) <= width:
+        return text
+    kept, used = "", 0
+    for piece in iter_graphemes(text):
+        used += columns(piece)
+        if used > width - 1:
+            break
+        kept += piece
+    return kept.rstrip() + "…"
+
+
+_BREAKS = re.compile(r"(\n| +)")
+
+
+def fold(spans: Line, width: int | None, indent: int) -> list[Line]:
+    """Break a line at its newlines, and between words so that nothing is wider than `width` (None: no limit).
+
+    All lines but the first are indented, so that no text can pretend to be a line of its own.
+    """
+    if width is not None and width < max(MIN_FOLD, indent * 2):
+        width = None
+    out: list[list[Span]] = [[]]
+    used = 0
+    pad = " " * indent
+
+    def new_line() -> None:
+        nonlocal used
+        out.append([Span(pad)] if pad else [])
+        used = indent
+
+    def put(text: str, style: str) -> None:
+        nonlocal used
+        out[-1].append(Span(text, style))
+        used += columns(text)
+
+    for text, style in spans:
+        for piece in _BREAKS.split(text.replace("\t", TAB)):
+            if piece == "\n":
+                new_line()
+            elif width is None or used + columns(piece) <= width:
+                if piece:
+                    put(piece, style)
+            elif piece.isspace():
+                new_line()
+            elif columns(piece) <= width - indent:
+                new_line()
+                put(piece, style)
+            else:
+                for grapheme in iter_graphemes(piece):
+                    if used + columns(grapheme) > width:
+                        new_line()
+                    put(grapheme, style)
+    return [_joined(spans) for spans in out]
+
+
+def _joined(spans: list[Span]) -> Line:
+    """Neighbours of one style as one span."""
+    out: list[Span] = []
+    for span in spans:
+        if out and out[-1].style == span.style:
+            out[-1] = Span(out[-1].text + span.text, span.style)
+        else:
+            out.append(span)
+    return tuple(out)

@@ -1,0 +1,265 @@
+"""Line mode for people: every notice as a line of text, and silence where a line would only be noise."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, assert_never
+
+from sandpiper import __version__
+from sandpiper.core.events import (
+    Accepted,
+    CatchUp,
+    Delivered,
+    Forked,
+    Gap,
+    PeerChanged,
+    Preview,
+    Refused,
+    RoomChanged,
+    TypingSeen,
+)
+from sandpiper.faces import render
+from sandpiper.faces.catchup import CatchingUp
+from sandpiper.faces.comings import Comings
+from sandpiper.faces.people import PLAIN_MARK, PLAIN_ROOM, room_label
+from sandpiper.faces.render import Look, Name
+from sandpiper.faces.showing import Showing
+from sandpiper.faces.spans import Line, Span, ansi, dim, fold, harmless, line, text_of
+from sandpiper.node import PlainMessage, PlainPeer, Problem
+from sandpiper.wire.records import Edit, Profile, React, Record, Retract, Text, Topic, Unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sandpiper.faces.people import People
+    from sandpiper.faces.recent import Recent
+    from sandpiper.faces.report import Start
+    from sandpiper.faces.terminal import Terminal
+    from sandpiper.node import Node, NodeNotice
+    from sandpiper.store.reader import Message
+    from sandpiper.wire.ids import RoomId
+
+
+def skipped(count: int) -> str:
+    """What stands for lines that a slow reader missed."""
+    return f"! {count} lines skipped; messages are in: sandpiper history\n"
+
+
+class Transcript:
+    """A `Report` of lines of text."""
+
+    def __init__(self, node: Node, people: People, recent: Recent, terminal: Terminal, *, quiet: bool) -> None:
+        self._node = node
+        self._people = people
+        self._recent = recent
+        self._terminal = terminal
+        self._quiet = quiet
+        self._showing = Showing(node, people, recent)
+        self._comings = Comings(people, self._showing, self._news)
+        self._day: date | None = None
+        self._catching_up: dict[RoomId, CatchingUp] = {}
+        self._lonely: set[RoomId] = set()  # rooms in which it was told that nobody else is there
+
+    # ------------------------------------------------------------ Report
+
+    @property
+    def room(self) -> RoomId | None:
+        """See `Report`."""
+        return self._showing.room
+
+    @room.setter
+    def room(self, room: RoomId | None) -> None:
+        self._showing.room = room
+
+    def started(self, start: Start, earlier: Sequence[Message]) -> None:
+        """See `Report`."""
+        for message in earlier:
+            self._keep(message)
+            self._put(render.message(self._showing.stored(message, listed=False), self._look()))
+        if self._quiet:
+            return
+        key = start.key.hex()
+        profile = "temporary identity" if start.temporary else f"profile {start.profile}"
+        who = (" · you are ", self._showing.name(start.key).span, dim(f" · {profile} · key {key[:4]} {key[4:8]}"))
+        rooms = " ".join(self._people.label(room) for room in self._node.rooms() if room.kind == "open")
+        banner = [line(Span("Sandpiper", "bold"), f" {__version__}", *who, dim(f" · port {start.port}"))]
+        banner += [line(f"· {note}") for note in start.notes]
+        banner.append(line(Span("OPEN", "bold"), f" {rooms}: anyone on this network can join and read along."))
+        if start.compat:
+            old = " The old p2pchat dialect is on: whoever speaks it is marked [plain], unencrypted and unproven."
+            banner.append(line(Span("PLAIN", "bold"), old))
+        if self._terminal.interactive:
+            banner.append(line(dim("/help lists the commands · Tab completes · Ctrl+D quits")))
+        self._put(self._folded(banner), aside=True)
+
+    def reply(self, code: str, lines: Sequence[Line]) -> None:
+        """See `Report`."""
+        self._put(self._folded(lines))
+
+    def listing(self, messages: Sequence[Message]) -> None:
+        """See `Report`."""
+        for message in messages:
+            self._keep(message)
+            self._put(render.message(self._showing.stored(message, listed=True), self._look()))
+
+    def narrate(self, code: str, text: str, hint: str = "") -> None:
+        """See `Report`."""
+        if not self._quiet:
+            self._put(self._folded([line(dim(f"· {text} {hint}".rstrip()))]), aside=True)
+
+    def trouble(self, code: str, text: str, hint: str = "") -> None:
+        """See `Report`."""
+        self._put(render.trouble(text, hint, self._look()), aside=True)
+
+    def notice(self, notice: NodeNotice) -> None:
+        """See `Report`."""
+        people, showing = self._people, self._showing
+        match notice:
+            case Accepted(record=record):
+                if not people.hidden(record.author):
+                    self._accepted(notice)
+            case Preview(record=record):
+                if not people.hidden(record.author):
+                    self._catching_up.setdefault(record.room, CatchingUp()).preview(record)
+                    self._record(record, late=False)
+            case PeerChanged():
+                self._lonely.clear()
+                self._comings.changed(notice)
+            case PlainPeer(author=author, nick=nick, linked=linked):
+                self._lonely.discard(PLAIN_ROOM)
+                if not people.hidden(author):
+                    name = Name(nick + PLAIN_MARK, people.colour(author))
+                    self._news(name.span, " is here" if linked else " is gone")
+            case PlainMessage(author=author):
+                if not people.hidden(author):
+                    self._recent.add(notice.id, notice.author, notice.time, notice.text)
+                    self._live(render.message(showing.plain(notice), self._look()))
+            case Delivered(room=room, members=members):
+                self._listeners(room, members)
+            case Gap(room=room, author=author, missing=missing):
+                if room not in self._catching_up:
+                    name = showing.name(author, room)
+                    count = f"{missing} message{'' if missing == 1 else 's'} from "
+                    if missing:
+                        self._news(count, name.span, " missing, fetching")
+                    else:
+                        self._news("Nothing is missing from ", name.span, " any more")
+            case RoomChanged():
+                self._room_changed(notice)
+            case CatchUp(room=room, missing=missing):
+                self._catch_up(room, missing)
+            case Forked(room=room, author=author, seq=seq):
+                nick = people.name(author, room)
+                text = f"{nick} signed two different records as number {seq}: the key is used twice, or its owner lies."
+                self.trouble("forked", text, f"Ask {nick} in person; /ignore {nick} hides all that it signs.")
+            case Problem(code=code, text=text, hint=hint):
+                self.trouble(code, text, hint)
+            case TypingSeen() | Refused():
+                pass
+            case _:
+                assert_never(notice)
+
+    # ------------------------------------------------------------ writing
+
+    def _look(self) -> Look:
+        return Look(self._terminal.width(), datetime.now(UTC).astimezone().date())
+
+    def _folded(self, lines: Sequence[Line]) -> list[Line]:
+        return [part for one in lines for part in fold(one, self._terminal.width(), 2)]
+
+    def _put(self, lines: Sequence[Line], *, aside: bool = False) -> None:
+        self._comings.flush()
+        paint = ansi if self._terminal.coloured else text_of
+        self._terminal.write("".join(f"{paint(harmless(one))}\n" for one in lines), aside=aside)
+
+    def _live(self, lines: Sequence[Line]) -> None:
+        """Lines of now: between two days comes a rule."""
+        today = self._look().today
+        if self._day not in (None, today):
+            self._put([render.day_rule(today)])
+        self._day = today
+        self._put(lines)
+
+    def _happened(self, *parts: str | Span) -> None:
+        now = int(datetime.now(UTC).timestamp() * 1000)
+        self._live(render.happened(now, self._look(), *parts))
+
+    def _news(self, *parts: str | Span) -> None:
+        """Comings and goings, which a quiet face leaves out."""
+        if not self._quiet:
+            self._happened(*parts)
+
+    # ------------------------------------------------------------ messages
+
+    def _keep(self, message: Message) -> None:
+        self._recent.add(message.id, message.author, message.time, message.text)
+
+    def _accepted(self, notice: Accepted) -> None:
+        if notice.shown:
+            return
+        catching_up = self._catching_up.get(notice.record.room)
+        if catching_up is None or not notice.history or not catching_up.hides(notice.record):
+            self._record(notice.record, late=notice.late)
+
+    def _record(self, record: Record, *, late: bool) -> None:
+        room, showing = record.room, self._showing
+        label = showing.label(room)
+        who: list[str | Span] = [f"{label} " if label else "", showing.name(record.author, room).span]
+        match record.body:
+            case Text(text=text):
+                self._recent.add(record.id, record.author, record.time, text)
+                self._live(render.message(showing.record(record, record.body, late=late), self._look()))
+            case Edit(target=target, text=text):
+                known = self._recent.find(room, target)
+                if known is not None and known.author == record.author:
+                    self._happened(*who, " edited ", showing.said(room, target), f" to: {text}")
+                    self._recent.changed(target, text)
+            case Retract(target=target):
+                known = self._recent.find(room, target)
+                if known is not None and known.author == record.author:
+                    self._happened(*who, f" deleted the message of {render.clock(known.time, self._look())}")
+                    self._recent.changed(target, "")
+            case React(target=target, emoji=emoji, add=add):
+                self._happened(*who, f" put {emoji} on " if add else f" took {emoji} off ", showing.said(room, target))
+            case Topic(text=text):
+                self._happened(*who, f" set the topic: {text}" if text else " took the topic away")
+            case Profile() | Unknown():
+                pass  # presence tells names; kinds of later versions say nothing to us
+            case _:
+                assert_never(record.body)
+
+    def _catch_up(self, room: RoomId, missing: int) -> None:
+        if missing:
+            self._catching_up.setdefault(room, CatchingUp())
+            self.narrate("catching_up", f"Fetching {missing:,} older messages of {self._people.room(room)}.")
+            return
+        catching_up = self._catching_up.pop(room, None)
+        tail, hidden = catching_up.end() if catching_up is not None else ([], 0)
+        for record in tail:
+            self._record(record, late=False)
+        if hidden:
+            older = f"{hidden:,} older message{' is' if hidden == 1 else 's are'} here now"
+            where = ": /history" if room == self.room else f", in {self._people.room(room)}"
+            self.narrate("caught_up", older + where)
+
+    # ------------------------------------------------------------ rooms
+
+    def _room_changed(self, notice: RoomChanged) -> None:
+        label = room_label(notice.name, self._people.name(notice.peer) if notice.peer is not None else None)
+        if not notice.joined:
+            self._happened(f"You left {label}; its history stays.")
+        elif notice.peer is not None:
+            name = self._people.name(notice.peer)
+            self._happened(f"Direct room with {name}: the two of you, nobody else. Write there: /msg {name}")
+        else:
+            others = ", ".join(self._people.name(key) for key in self._people.here(notice.room)) or "nobody else yet"
+            self._happened(f"You joined {label}, with {others}. OPEN: anyone on this network can join and read along.")
+
+    def _listeners(self, room: RoomId, members: int) -> None:
+        """Say once that nobody else is there to hear us."""
+        if members or self._people.here(room) or room in self._lonely:
+            return
+        self._lonely.add(room)
+        other = self._showing.other(room)
+        absent = f"{other.text} is not linked" if other is not None else f"Nobody else is in {self._people.room(room)}"
+        self.narrate("alone", f"{absent} now. What you write is kept, and delivered when you meet again.")
