@@ -176,3 +176,14 @@ def test_filtered_multicast_is_no_obstacle_with_an_address(lab: NetLab, crowd: C
     cat.wait(lambda me: "ben" in me.linked(), 10, "a link by /connect")
     ann.say("through ben")
     cat.wait(lambda me: "through ben" in me.texts(), 10, "a message that ben passes on")
+
+
+def test_a_network_with_ipv6_alone_is_enough(lab: NetLab, crowd: Crowd) -> None:
+    office = lab.lan("office")
+    hosts = [lab.host(nick, office) for nick in ("ann", "ben")]
+    for host in hosts:
+        host.ip([f"addr del {host.address()}/24 dev {host.interface()}"], step="take its IPv4 away")
+    ann, ben = (crowd.start(host.name, host) for host in hosts)
+    ann.links({"ben"}, 10)
+    ben.say("by fe80")
+    ann.shows("by fe80")

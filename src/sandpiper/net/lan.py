@@ -37,7 +37,10 @@ class _Datagrams(asyncio.DatagramProtocol):
 
     @override
     def datagram_received(self, data: bytes, addr: tuple[str | int, ...]) -> None:
-        self._heard(data, str(addr[0]))
+        host = str(addr[0])
+        # An IPv6 link-local address means nothing without its interface.
+        scoped = len(addr) == 4 and host.startswith("fe80") and "%" not in host
+        self._heard(data, f"{host}%{addr[3]}" if scoped else host)
 
     @override
     def error_received(self, exc: Exception) -> None:

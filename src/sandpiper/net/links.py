@@ -150,6 +150,11 @@ class Links:
             log.info("closing the link to %s: %s (%s)", link.address, reason, code)
             self._end(link, code, reason)
 
+    def hang_up_all(self, code: str, reason: str) -> None:
+        """Say why, and close every link; those who can will be linked again."""
+        for peer in tuple(self._links):
+            self.hang_up(peer, code, reason)
+
     def _end(self, link: Link, code: str, reason: str) -> None:
         self._ending[link] = reason
         link.offer(encode_frame(Bye(code[:32], reason[:400])))
