@@ -115,7 +115,8 @@ def test_a_slash_alone_or_a_path_is_never_sent_as_text(text: str):
 
 
 @pytest.mark.parametrize(
-    "text", ["/msg", "/nick", "/me", "/me  ", "/reply", "/reply ^", "/react", "/react ^", "/edit ^", "/whois", "/connect"]
+    "text",
+    ["/msg", "/nick", "/me", "/me  ", "/reply", "/reply ^", "/react", "/react ^", "/edit ^", "/whois", "/connect"],
 )
 def test_what_is_missing_is_named_with_the_usage(text: str):
     error = refusal(text)
@@ -131,35 +132,39 @@ def test_what_is_too_much_is_refused(text: str):
     assert "too much" in str(error)
 
 
+def outcome(text: str) -> Say | Call | UsageError:
+    try:
+        return parse(text)
+    except UsageError as error:
+        return error
+
+
 @given(st.text())
 def test_any_line_is_a_message_or_a_command_or_a_clear_error(text: str):
-    try:
-        parsed = parse(text)
-    except UsageError as error:
-        assert text.startswith("/")
-        assert str(error)
-        assert error.hint
-        return
-    if isinstance(parsed, Say):
-        assert parsed.text == (text[1:] if text.startswith("//") else text)
-    else:
-        assert text.startswith("/")
+    match outcome(text):
+        case Say(text=said):
+            assert said == (text[1:] if text.startswith("//") else text)
+        case Call():
+            assert text.startswith("/")
+        case error:
+            assert text.startswith("/")
+            assert str(error)
+            assert error.hint
 
 
 @given(st.sampled_from(COMMANDS), st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=4))
 def test_a_command_with_any_arguments_is_that_command_or_a_usage_error(command: Command, words: list[str]):
-    text = f"/{command.name} {' '.join(words)}"
-    try:
-        parsed = parse(text)
-    except UsageError as error:
-        assert error.code == "usage"
-        return
-    assert isinstance(parsed, Call)
-    assert parsed.command is command
-    for parameter in command.parameters:
-        value = parsed.arguments.get(parameter.name)
-        assert value == value.strip()
-        assert parameter.optional or value
+    match outcome(f"/{command.name} {' '.join(words)}"):
+        case Call(command=called, arguments=arguments):
+            assert called is command
+            for parameter in command.parameters:
+                value = arguments.get(parameter.name)
+                assert value == value.strip()
+                assert parameter.optional or value
+        case UsageError(code=code):
+            assert code == "usage"
+        case Say():
+            pytest.fail("a command was taken for a message")
 
 
 @given(st.text(min_size=1))

@@ -85,7 +85,11 @@ def test_one_event_is_one_line_whatever_is_said():
 
 @pytest.mark.parametrize(
     ("ms", "text"),
-    [(0, "1970-01-01T00:00:00.000Z"), (1795257000123, "2026-11-21T10:30:00.123Z"), (1 << 48, "9999-12-31T23:59:59.656Z")],
+    [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (1795257000123, "2026-11-21T10:30:00.123Z"),
+        (1 << 48, "9999-12-31T23:59:59.656Z"),
+    ],
 )
 def test_times_are_rfc_3339_in_utc(ms: int, text: str):
     assert timestamp(ms)[:20] == text[:20]

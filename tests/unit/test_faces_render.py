@@ -71,7 +71,7 @@ def test_several_lines_are_indented_so_that_none_can_pass_for_another_message():
 
 
 def test_long_messages_fold_under_their_author():
-    assert shown("one two three four five", 20) == ["10:30 bob: one two ", "      three four five"]
+    assert shown("one two three four five", 22) == ["10:30 bob: one two ", "      three four five"]
 
 
 @given(st.text(), st.one_of(st.none(), st.integers(30, 100)))

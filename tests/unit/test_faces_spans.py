@@ -79,7 +79,18 @@ def test_ansi_wraps_text_in_styles_and_nothing_else():
     assert ansi((Span("a"), dim("b"), colour("c", 33, bold=True))) == "a\x1b[2mb\x1b[0m\x1b[1;38;5;33mc\x1b[0m"
 
 
-HOSTILE = ["\x1b[2J", "\x1b]52;c;AAAA\x07", "\x9b31m", "\x00", "\r", "a\nb", "\u202eevil", "\u2028", "\x7f", "\U000e0041"]
+HOSTILE = [
+    "\x1b[2J",
+    "\x1b]52;c;AAAA\x07",
+    "\x9b31m",
+    "\x00",
+    "\r",
+    "a\nb",
+    "\u202eevil",
+    "\u2028",
+    "\x7f",
+    "\U000e0041",
+]
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)

@@ -31,24 +31,27 @@ class Fork(Struct, frozen=True):
 class Log:
     """Which records of `author` are held, and the clock of each."""
 
-    __slots__ = ("_clocks", "_ends", "_ids", "_last", "author", "forks")
+    __slots__ = ("_clocks", "_ends", "_ids", "_last", "_seq", "author", "forks", "head_id")
 
     def __init__(self, author: PeerKey, ids: bytes = b"", clocks: Iterable[int] = ()) -> None:
         self.author = author
         self._ids = bytearray(ids)
         self._clocks = array("q", clocks)
+        self._seq = len(self._clocks)
+        self.head_id = self.id_at(self._seq) if self._seq else NO_RECORD
+        """Id of the main chain's last record, empty when there is none."""
         self.forks: dict[RecordId, Fork] = {}
         self._ends: dict[RecordId, int] = {}  # forks that no other fork follows
         self._last = 0  # the highest seq beside the main chain
 
     def __len__(self) -> int:
         """The main chain's last seq; 0 when there is none."""
-        return len(self._clocks)
+        return self._seq
 
     @property
     def last(self) -> int:
         """The highest seq held, on whichever branch."""
-        return max(len(self), self._last)
+        return max(self._seq, self._last)
 
     def id_at(self, seq: int) -> RecordId:
         """The main chain's id at `seq` (1-based)."""
@@ -61,18 +64,15 @@ class Log:
             at = self._ids.find(record, at + 1)
         return at // KEY_BYTES + 1 if at >= 0 else None
 
-    @property
-    def head_id(self) -> RecordId:
-        """Id of the main chain's last record, empty when there is none."""
-        return self.id_at(len(self)) if len(self) else NO_RECORD
-
     def clock_at(self, seq: int) -> int:
         """The main chain's clock at `seq`."""
         return self._clocks[seq - 1]
 
     def clock_of(self, seq: int, record: RecordId) -> int | None:
         """The clock of a held record, on either branch; None when it is not held."""
-        if seq <= len(self) and self.id_at(seq) == record:
+        if seq == self._seq and record == self.head_id:  # most parents are heads
+            return self._clocks[-1] if seq else None
+        if seq <= self._seq and self.id_at(seq) == record:
             return self._clocks[seq - 1]
         fork = self.forks.get(record)
         return fork.clock if fork is not None and fork.seq == seq else None
@@ -81,6 +81,8 @@ class Log:
         """Lengthen the main chain."""
         self._ids += record
         self._clocks.append(clock)
+        self._seq += 1
+        self.head_id = record
 
     def add_fork(self, record: RecordId, fork: Fork) -> None:
         """Keep a record beside the main chain, after the one that it follows."""

@@ -128,26 +128,25 @@ class Room:
         """
         if record.id in self.pending or self._is_held(record) or not self.takes(record.author):
             return []
-        missing = self._missing_parent(record)
-        if missing is not None:
-            self._wait(record, missing)
+        clock = self._clock_or_missing(record)
+        if isinstance(clock, Head):
+            self._wait(record, clock)
             return []
         placed: list[Placed] = []
-        ready = [record]
+        ready = [(record, clock)]
         while ready:
-            one = ready.pop()
-            done = self._place(one)
-            if done is None:
+            one, clock = ready.pop()
+            placed.append(self._place(one, clock))
+            if one.id not in self._waiting:
                 continue
-            placed.append(done)
-            self._parents.pop(one.id, None)
-            for waiting in self._waiting.pop(one.id, ()):
+            del self._parents[one.id]
+            for waiting in self._waiting.pop(one.id):
                 again = self.pending.pop(waiting)
-                missing = self._missing_parent(again)
-                if missing is None:
-                    ready.append(again)
-                else:
-                    self._wait(again, missing)
+                clock = self._clock_or_missing(again)
+                if isinstance(clock, Head):
+                    self._wait(again, clock)
+                elif self.takes(again.author):
+                    ready.append((again, clock))
         return placed
 
     def lost_parents(self, *, nothing_to_come: bool = False) -> list[RecordId]:
@@ -174,11 +173,22 @@ class Room:
         log = self.logs.get(record.author)
         return log is not None and log.clock_of(record.seq, record.id) is not None
 
-    def _missing_parent(self, record: Record) -> Head | None:
-        for parent in _parents(record):
-            if not self.holds(parent):
-                return parent
-        return None
+    def _clock_or_missing(self, record: Record) -> int | Head:
+        """The record's clock, or the first of its parents that is not held."""
+        clock = record.time
+        if record.seq > 1:
+            log = self.logs.get(record.author)
+            before = log.clock_of(record.seq - 1, record.prev) if log is not None else None
+            if before is None:
+                return Head(record.author, record.seq - 1, record.prev)
+            clock = max(clock, before + 1)
+        for dep in record.deps:
+            log = self.logs.get(PeerKey(dep.author))
+            before = log.clock_of(dep.seq, RecordId(dep.id)) if log is not None else None
+            if before is None:
+                return dep
+            clock = max(clock, before + 1)
+        return clock
 
     def _wait(self, record: Record, parent: Head) -> None:
         if len(self.pending) >= MAX_PENDING:
@@ -189,8 +199,8 @@ class Room:
 
     def _give_up(self, record: Record) -> None:
         """Forget a waiting record, the oldest: what honest peers sent has found its parents long ago."""
-        parent = self._missing_parent(record)
-        assert parent is not None
+        parent = self._clock_or_missing(record)
+        assert isinstance(parent, Head)
         del self.pending[record.id]
         waiting = self._waiting[RecordId(parent.id)]
         del waiting[record.id]
@@ -202,10 +212,7 @@ class Room:
         clock = self.logs[PeerKey(place.author)].clock_of(place.seq, RecordId(place.id))
         return -1 if clock is None else clock
 
-    def _place(self, record: Record) -> Placed | None:
-        if self._is_held(record) or not self.takes(record.author):
-            return None
-        clock = max([record.time, *(self._clock(parent) + 1 for parent in _parents(record))])
+    def _place(self, record: Record, clock: int) -> Placed:
         log = self.logs.get(record.author)
         if log is None:
             log = self.logs[record.author] = Log(record.author)
@@ -293,9 +300,3 @@ class Room:
 
         merged = heapq.merge(*(back(log) for log in self.logs.values()), reverse=True)
         return [(author, seq) for (_, _, author, seq), _ in zip(merged, range(limit), strict=False)][::-1]
-
-
-def _parents(record: Record) -> Iterator[Head]:
-    if record.seq > 1:
-        yield Head(record.author, record.seq - 1, record.prev)
-    yield from record.deps

@@ -259,13 +259,13 @@ class LineFace:
 
     def _addresses(self) -> str:
         """Where others on this network can reach us."""
-        only = self._node.settings.interfaces
+        settings = self._node.settings
         try:
-            found = [one for one in list_interfaces(only) if not one.v6]
-        except SandpiperError:
+            found = [one for one in list_interfaces(settings.interfaces) if not one.v6]
+        except SandpiperError:  # an interface that was named is gone for now
             found = []
         outside = [one.address for one in found if not one.loopback] or [one.address for one in found]
-        return f"{outside[0] if outside else 'HOST'}:{self._node.port}"
+        return f"{(*settings.hosts, *outside, 'HOST')[0]}:{self._node.port}"
 
     async def _flush(self) -> None:
         """The input has ended: wait a little until everybody who can be reached has what we sent."""

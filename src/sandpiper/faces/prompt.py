@@ -182,6 +182,7 @@ class Prompt:
         self._session = session
         # Nothing here needs to know where the cursor is, and some terminals never answer.
         session.app.renderer.cpr_support = CPR_Support.NOT_SUPPORTED
+        self._flush()  # what was written so far stands above the first prompt
         asking = asyncio.ensure_future(session.prompt_async(set_exception_handler=False, handle_sigint=False))
 
         def failed(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
@@ -285,9 +286,12 @@ class Prompt:
     def _clear(self) -> None:
         self._session.app.renderer.clear()
 
-    def _end(self) -> None:
+    def _flush(self) -> None:
         while pieces := self._outbox.take():
             self._above("".join(piece.text for piece in pieces))
+
+    def _end(self) -> None:
+        self._flush()
         app = self._session.app
         if app.is_running and not app.is_done:
             app.exit(exception=EOFError())

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from sandpiper.wire.ids import RoomId
 
 
+LATE_MS = 5_000  # two who speak at once are not late; a message this much older than the one above it is
+
+
 def skipped(count: int) -> str:
     """What stands for lines that a slow reader missed."""
     return f"! {count} lines skipped; messages are in: sandpiper history\n"
@@ -58,6 +61,7 @@ class Transcript:
         self._comings = Comings(people, self._showing, self._news)
         self._day: date | None = None
         self._catching_up: dict[RoomId, CatchingUp] = {}
+        self._newest: dict[RoomId, int] = {}  # time of the newest message shown
         self._lonely: set[RoomId] = set()  # rooms in which it was told that nobody else is there
 
     # ------------------------------------------------------------ Report
@@ -208,6 +212,9 @@ class Transcript:
         match record.body:
             case Text(text=text):
                 self._recent.add(record.id, record.author, record.time, text)
+                newest = self._newest.get(room, record.time)
+                self._newest[room] = max(newest, record.time)
+                late = late and newest - record.time > LATE_MS
                 self._live(render.message(showing.record(record, record.body, late=late), self._look()))
             case Edit(target=target, text=text):
                 known = self._recent.find(room, target)

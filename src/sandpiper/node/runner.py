@@ -67,6 +67,7 @@ class Runner:
         self._rng = random.Random()
         self._wake = wake
         self._subscribers: list[Subscriber] = []
+        self._broken: StoreError | None = None
         self.engine = self._begin()
 
     def _begin(self) -> Engine:
@@ -103,24 +104,46 @@ class Runner:
         Raises:
             UsageError: a command that cannot be done.
             StoreError: the disk failed. The engine has begun again from what the disk holds, and links are closed,
-                so that nobody hears of what could not be kept.
+                so that nobody hears of what could not be kept. When even that fails, nothing can be done any more,
+                and the node ends with this error.
         """
+        if self._broken is not None:
+            raise self._broken
         try:
             self._perform(self.engine.handle(event, moment()))
         except StoreError as exc:
             log.error("history: %s", exc.sentence())
+            self._begin_again()
+            raise
+        self._wake(self.engine.deadline())
+
+    def _begin_again(self) -> None:
+        """Forget what could not be kept, and everybody who might have heard of it."""
+        self.links.hang_up_all("store", "this peer's disk failed")
+        for peer in self.engine.linked():
+            for effect in self.engine.handle(PeerDown(peer, "our disk failed"), moment()):
+                if isinstance(effect, PeerChanged):
+                    self.tell(effect)
+        try:
             self.history.rollback()
-            for peer in self.engine.linked():
-                self.links.hang_up(peer, "store", "this peer's disk failed")
             self.engine = self._begin()
+        except StoreError as exc:
+            self._broken = exc
+            self._wake(0.0)
             raise
         self._wake(self.engine.deadline())
 
     def tick(self) -> None:
-        """The engine's deadline has come."""
+        """The engine's deadline has come.
+
+        Raises:
+            StoreError: the history cannot even be read any more.
+        """
         try:
             self.do(Tick())
         except StoreError as exc:
+            if self._broken is not None:
+                raise
             self.problem(exc.code, str(exc), exc.hint)
 
     def _perform(self, effects: list[Effect]) -> None:

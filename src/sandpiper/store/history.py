@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from sandpiper.core.events import Append, SaveRoom, StoredLog, StoredRoom
 from sandpiper.crypto.signing import reopen_record
-from sandpiper.errors import StoreError
+from sandpiper.errors import RemoteProtocolError, StoreError
 from sandpiper.store.schema import migrate
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 from sandpiper.wire.limits import MAX_BATCH_BYTES
@@ -44,6 +44,15 @@ _PRAGMAS = (
 )
 
 
+def damaged(path: Path, why: object) -> StoreError:
+    """The error for a file whose content cannot be right."""
+    return StoreError(
+        f"The history file {path} is damaged ({why}).",
+        hint="Start again: the damaged file is kept aside, a new one begins, and peers send what they have.",
+        code="damaged",
+    )
+
+
 @contextlib.contextmanager
 def sql_errors(path: Path, doing: str) -> Iterator[None]:
     """Turn SQLite's errors into ours, with what to do next."""
@@ -51,6 +60,8 @@ def sql_errors(path: Path, doing: str) -> Iterator[None]:
         yield
     except sqlite3.Error as exc:
         name = getattr(exc, "sqlite_errorname", "") or ""
+        if "decode to UTF-8" in str(exc):  # Python's own error: the file says that this is text
+            name = "SQLITE_CORRUPT"
         if name.startswith("SQLITE_FULL"):
             raise StoreError(
                 f"The disk that holds {path} is full: {doing} failed and nothing was sent.",
@@ -58,11 +69,7 @@ def sql_errors(path: Path, doing: str) -> Iterator[None]:
                 code="disk_full",
             ) from exc
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-            raise StoreError(
-                f"The history file {path} is damaged ({exc}).",
-                hint="Start again: the damaged file is kept aside, a new one begins, and peers send what they have.",
-                code="damaged",
-            ) from exc
+            raise damaged(path, exc) from exc
         if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
             raise StoreError(
                 f"The history file {path} cannot be written ({exc}).",
@@ -100,16 +107,17 @@ class History:
         self._new_messages: list[tuple[int, int, bytes, int, int, int, str, bool, bytes]] = []
         self._appended = 0
         self._checkpoint: threading.Thread | None = None
+        self._preloaded: list[StoredRoom] | None = None
         with sql_errors(path, "opening it"):
+            _check(path)
+            # SQLite makes the files beside it with the rights that this one has.
+            with contextlib.suppress(OSError):
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+                os.chmod(path, 0o600)
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             try:
-                with contextlib.suppress(OSError):
-                    os.chmod(path, 0o600)
                 for pragma in _PRAGMAS:
                     self._db.execute(pragma)
-                found = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
-                if found != "ok":
-                    raise StoreError(f"The history file {path} is damaged ({found}).", code="damaged")
                 migrate(self._db)
                 self._remember()
             except BaseException:
@@ -118,27 +126,63 @@ class History:
 
     def close(self) -> None:
         """Commit and close; the file then stands alone, without a WAL beside it."""
-        with sql_errors(self.path, "closing it"):
-            try:
-                self._flush()
-                self._index()
+        try:
+            self.commit()
+            with contextlib.suppress(StoreError):  # not needed: whoever searches indexes the newest by itself
+                with self._writing("closing it"):
+                    self._index()
                 self.commit()
-            finally:
-                if self._checkpoint is not None:
-                    self._checkpoint.join()
-                with contextlib.suppress(sqlite3.Error):
-                    self._db.execute("PRAGMA optimize")
-                self._db.close()
+        finally:
+            if self._checkpoint is not None:
+                self._checkpoint.join()
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("PRAGMA optimize")
+            self._db.close()
+
+    @contextlib.contextmanager
+    def _writing(self, doing: str) -> Iterator[None]:
+        """When anything goes wrong, all since the last commit is forgotten: SQLite may have done so by itself."""
+        try:
+            with sql_errors(self.path, doing):
+                yield
+        except BaseException as exc:
+            self._note_damage(exc)
+            self.rollback()
+            raise
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            with sql_errors(self.path, "reading it"):
+                yield
+        except (LookupError, TypeError, ValueError, RemoteProtocolError) as exc:
+            error = damaged(self.path, f"{type(exc).__name__}: {exc}")
+            self._note_damage(error)
+            raise error from exc
+        except StoreError as exc:
+            self._note_damage(exc)
+            raise
+
+    def _note_damage(self, error: BaseException) -> None:
+        """Have the next start keep the file aside, also when a check at opening does not see what we saw."""
+        if isinstance(error, StoreError) and error.code == "damaged":
+            with contextlib.suppress(OSError):
+                damage_note(self.path).touch()
 
     def rollback(self) -> None:
-        """Forget what was appended since the last commit."""
+        """Forget what was appended since the last commit.
+
+        Raises:
+            StoreError: not even this can be done.
+        """
         self._dirty = False
         self._new_records.clear()
         self._new_messages.clear()
-        if self._db.in_transaction:
-            with contextlib.suppress(sqlite3.Error):
-                self._db.execute("ROLLBACK")
-        self._remember()
+        with sql_errors(self.path, "reading it"):
+            if self._db.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+            self._remember()
 
     def _remember(self) -> None:
         """Read what is kept in memory beside the file."""
@@ -155,13 +199,9 @@ class History:
         """
         if not self._dirty:
             return
-        with sql_errors(self.path, "keeping messages"):
-            try:
-                self._flush()
-                self._db.execute("COMMIT")
-            except sqlite3.Error:
-                self.rollback()
-                raise
+        with self._writing("keeping messages"):
+            self._flush()
+            self._db.execute("COMMIT")
         self._dirty = False
         if self._appended >= CHECKPOINT_EVERY and (self._checkpoint is None or not self._checkpoint.is_alive()):
             self._appended = 0
@@ -170,13 +210,14 @@ class History:
 
     def _fold(self) -> None:
         """Fold the WAL into the file, on a thread and connection of its own: this is what waits for the disk."""
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self.path)) as db:
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(_connect(self.path, "rw")) as db:
             db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _begin(self) -> None:
         if not self._dirty:
             self._db.execute("BEGIN IMMEDIATE")
             self._dirty = True
+            self._preloaded = None
 
     def _flush(self) -> None:
         """Write the gathered rows: together they cost half of what they cost one by one."""
@@ -207,7 +248,7 @@ class History:
 
     def save_room(self, room: SaveRoom) -> None:
         """Remember that the profile is, or no longer is, in a room."""
-        with sql_errors(self.path, "keeping a room"):
+        with self._writing("keeping a room"):
             self._begin()
             self._db.execute(
                 "INSERT INTO rooms (id, name, kind, peer, joined) VALUES (?, ?, ?, ?, ?)"
@@ -218,7 +259,7 @@ class History:
 
     def append(self, append: Append) -> None:
         """Keep an accepted record, and what it means for people. Nothing is safe before `commit`."""
-        with sql_errors(self.path, "keeping a message"):
+        with self._writing("keeping a message"):
             self._begin()
             self._append(append.record, append.clock, append.main)
         self._appended += 1
@@ -268,7 +309,7 @@ class History:
         self, room: RoomId, message: RecordId, author: PeerKey, nick: str, time_ms: int, text: str
     ) -> None:
         """Keep a message of an old dialect: shown in the room, never synced, because nobody signed it."""
-        with sql_errors(self.path, "keeping a message"):
+        with self._writing("keeping a message"):
             self._begin()
             n, who = self._rooms[room], self._author(author, plain=True)
             self._db.execute("INSERT OR REPLACE INTO nicks VALUES (?, ?, ?)", (n, who, nick))
@@ -285,7 +326,7 @@ class History:
 
     def saw_peer(self, key: PeerKey, nick: str, now_ms: int) -> None:
         """Remember a linked peer and what it is called."""
-        with sql_errors(self.path, "keeping a peer"):
+        with self._writing("keeping a peer"):
             self._begin()
             self._db.execute(
                 "INSERT INTO peers (key, nick, first_seen, last_seen) VALUES (?, ?, ?, ?)"
@@ -295,7 +336,7 @@ class History:
 
     def set_ignored(self, key: PeerKey, nick: str, *, ignored: bool) -> None:
         """Hide (or show again) what a peer says, on this profile only."""
-        with sql_errors(self.path, "keeping a choice"):
+        with self._writing("keeping a choice"):
             self._begin()
             self._db.execute(
                 "INSERT INTO peers (key, nick, first_seen, last_seen, ignored) VALUES (?, ?, 0, 0, ?)"
@@ -306,10 +347,17 @@ class History:
 
     # ------------------------------------------------------------ giving back
 
+    def preload(self) -> None:
+        """See whether `load_rooms` can be done; the next one then costs nothing."""
+        self._preloaded = self.load_rooms()
+
     def load_rooms(self) -> list[StoredRoom]:
         """All rooms that the profile was ever in, as the engine needs them."""
+        preloaded, self._preloaded = self._preloaded, None
+        if preloaded is not None:
+            return preloaded
         self.commit()
-        with sql_errors(self.path, "reading it"):
+        with self._reading():
             rows = self._db.execute(
                 "SELECT n, id, name, kind, peer, joined, topic, topic_clock, topic_id FROM rooms ORDER BY n"
             ).fetchall()
@@ -368,8 +416,11 @@ class History:
         """Records by place, in the order asked for, cut before `MAX_BATCH_BYTES`; at least one when any is there."""
         out: list[tuple[PeerKey, int, bytes]] = []
         size, n = 0, self._rooms.get(room, -1)
-        query = "SELECT seq, raw FROM records WHERE room = ? AND author = ? AND seq BETWEEN ? AND ? AND main = 1 ORDER BY seq"
-        with sql_errors(self.path, "reading it"):
+        query = (
+            "SELECT seq, raw FROM records WHERE room = ? AND main = 1 AND author = ? AND seq BETWEEN ? AND ?"
+            " ORDER BY seq"
+        )
+        with self._reading():
             for author, first, last in _runs(places):
                 expected = first
                 for seq, raw in self._db.execute(query, (n, self._authors.get(author, -1), first, last)):
@@ -386,7 +437,7 @@ class History:
         """Records beside their logs (forks) by id, cut before `MAX_BATCH_BYTES`."""
         out: list[bytes] = []
         size, n = 0, self._rooms.get(room, -1)
-        with sql_errors(self.path, "reading it"):
+        with self._reading():
             for record in ids:
                 row = self._db.execute(
                     "SELECT raw FROM records WHERE room = ? AND id = ? AND main = 0", (n, record)
@@ -413,17 +464,48 @@ def _runs(places: Iterable[tuple[PeerKey, int]]) -> Iterator[tuple[PeerKey, int,
         yield run
 
 
+def _check(path: Path) -> None:
+    """Look for damage through a connection that cannot write: one that can would change the file and the WAL beside
+    it when it lets go of them, and they are evidence then.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return
+    try:
+        with contextlib.closing(_connect(path, "ro")) as db:
+            db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+            found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.OperationalError as exc:
+        if exc.sqlite_errorname == "SQLITE_ERROR":  # these statements are right, so the file is wrong
+            raise damaged(path, exc) from exc
+        return  # whoever opens it for writing learns what is the matter
+    if found != "ok":
+        raise damaged(path, found)
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    """A connection to a file that exists."""
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True)
+
+
+def damage_note(path: Path) -> Path:
+    """The empty file that says: this history was found damaged while it was in use."""
+    return path.with_name(f"{path.name}.is-damaged")
+
+
 def open_history(path: Path) -> Opened:
     """Open a profile's history. A damaged file is moved aside, with its name in the result, and a new one begun.
 
     Raises:
         StoreError: it cannot be opened and moving it aside would not help (rights, full disk, newer version).
     """
-    try:
-        return Opened(History(path), None)
-    except StoreError as exc:
-        if exc.code != "damaged":
-            raise
+    note = damage_note(path)
+    if not (note.exists() and path.exists()):
+        note.unlink(missing_ok=True)
+        try:
+            return Opened(_checked(path), None)
+        except StoreError as exc:
+            if exc.code != "damaged":
+                raise
     aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
     count = 1
     while aside.exists():
@@ -433,4 +515,15 @@ def open_history(path: Path) -> Opened:
         beside = path.with_name(path.name + suffix)
         if beside.exists():
             beside.rename(aside.with_name(aside.name + suffix))
+    note.unlink(missing_ok=True)
     return Opened(History(path), aside)
+
+
+def _checked(path: Path) -> History:
+    history = History(path)
+    try:
+        history.preload()
+    except BaseException:
+        history._db.close()
+        raise
+    return history

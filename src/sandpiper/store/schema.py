@@ -94,11 +94,12 @@ def migrate(db: sqlite3.Connection, migrations: tuple[str, ...] = MIGRATIONS) ->
     """Bring an open file to today's version, each step all or nothing.
 
     Raises:
-        StoreError: the file belongs to another program or to a later version of ours.
+        StoreError: the file belongs to another program or to a later version of ours, or is damaged.
     """
     app: int = db.execute("PRAGMA application_id").fetchone()[0]
     version: int = db.execute("PRAGMA user_version").fetchone()[0]
-    if version == 0 and app == 0 and not db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+    empty = not db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    if version == 0 and app == 0 and empty:
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     elif app != APPLICATION_ID:
         raise StoreError(
@@ -112,5 +113,12 @@ def migrate(db: sqlite3.Connection, migrations: tuple[str, ...] = MIGRATIONS) ->
             hint="Update sandpiper, or start with another --profile.",
             code="newer_file",
         )
+    if version < 0 or empty != (version == 0):
+        raise StoreError("The history file's version cannot be right.", code="damaged")
     for step in range(version, len(migrations)):
-        db.executescript(f"BEGIN IMMEDIATE;\n{migrations[step]}\nPRAGMA user_version = {step + 1};\nCOMMIT;")
+        try:
+            db.executescript(f"BEGIN IMMEDIATE;\n{migrations[step]}\nPRAGMA user_version = {step + 1};\nCOMMIT;")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise

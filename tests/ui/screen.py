@@ -1,0 +1,131 @@
+"""A real program on a real pty: what is typed goes in, and pyte says what a person would see."""
+
+import contextlib
+import fcntl
+import os
+import select
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pyte
+
+# Makes the pty the controlling terminal, as a login does, so that Ctrl+C and closing it mean what they mean there.
+# Whoever runs the tests in the background has SIGINT ignored, and so would we.
+_ON_TTY = """
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+PROGRAM = (sys.executable, "-m", "sandpiper")
+
+
+class Screen:
+    """A program on a terminal. Use it as a context manager."""
+
+    def __init__(
+        self,
+        home: Path,
+        *args: str,
+        program: Sequence[str] = PROGRAM,
+        columns: int = 80,
+        rows: int = 24,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.master, self.slave = os.openpty()
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.modes = termios.tcgetattr(self.slave)
+        self.raw = b""
+        self._screen = pyte.Screen(columns, rows)
+        self._stream = pyte.ByteStream(self._screen)
+        self._changed = threading.Condition()
+        self._closing = threading.Event()
+        inherited = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _ON_TTY, *program, *args],
+            stdin=self.slave,
+            stdout=self.slave,
+            stderr=self.slave,
+            start_new_session=True,
+            env={**inherited, "SANDPIPER_HOME": str(home), "TERM": "xterm-256color", **(env or {})},
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> "Screen":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(10)
+        self._closing.set()
+        self._reader.join(10)
+        for file in (self.master, self.slave):
+            with contextlib.suppress(OSError):
+                os.close(file)
+
+    def _read(self) -> None:
+        while not self._closing.is_set():
+            try:
+                if not select.select([self.master], [], [], 0.1)[0]:
+                    continue
+                data = os.read(self.master, 65536)
+            except (OSError, ValueError):
+                return
+            with self._changed:
+                self.raw += data
+                self._stream.feed(data)
+                self._changed.notify_all()
+
+    @property
+    def lines(self) -> list[str]:
+        """What is on the screen, without empty lines at the end of it."""
+        shown = [line.rstrip() for line in self._screen.display]
+        while shown and not shown[-1]:
+            shown.pop()
+        return shown
+
+    @property
+    def text(self) -> str:
+        """The screen as one text."""
+        return "\n".join(self.lines)
+
+    def type(self, keys: str) -> None:
+        """Strike keys, all in one instant."""
+        os.write(self.master, keys.encode())
+
+    def until(self, predicate: Callable[["Screen"], object], what: str = "", seconds: float = 20) -> None:
+        """Until `predicate(self)` holds; asked again whenever something is drawn."""
+        end = time.monotonic() + seconds
+        with self._changed:
+            while not predicate(self):
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise AssertionError(f"{what or 'it'} did not come\n{self.text}\n{self.raw[-2000:]!r}")
+                self._changed.wait(left)
+
+    def sees(self, *texts: str) -> None:
+        """Until all of these are on the screen."""
+        for text in texts:
+            self.until(lambda me, text=text: text in me.text, text)
+
+    def prompts(self, text: str) -> None:
+        """Until the last line is this prompt with what is typed behind it."""
+        self.until(lambda me: me.lines and me.lines[-1] == text, text)
+
+    def ended(self, seconds: float = 20) -> int:
+        """Wait for the process; its exit code."""
+        return self.process.wait(seconds)
