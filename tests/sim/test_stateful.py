@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from typing_extensions import override
 
 from sandpiper.errors import UsageError
 from sandpiper.testing.simulation import Crashed, Simulation
-from typing_extensions import override
 from tests.sim.checks import (
     LOBBY,
     Honest,

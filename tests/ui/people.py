@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,10 @@ class Paper:
         pass
 
 
+def _shows(text: str, person: "Person") -> bool:
+    return text in person.paper.out + person.paper.aside
+
+
 class Person:
     """A node with line mode on top, and its paper."""
 
@@ -92,7 +97,7 @@ class Person:
     async def sees(self, *texts: str) -> None:
         """Until all of these are written, as data or aside."""
         for text in texts:
-            await self.until(lambda me, text=text: text in me.paper.out + me.paper.aside, text)
+            await self.until(partial(_shows, text), text)
 
     @property
     def lines(self) -> list[str]:

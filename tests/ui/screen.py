@@ -11,6 +11,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pyte
@@ -120,7 +121,7 @@ class Screen:
     def sees(self, *texts: str) -> None:
         """Until all of these are on the screen."""
         for text in texts:
-            self.until(lambda me, text=text: text in me.text, text)
+            self.until(partial(_shows, text), text)
 
     def prompts(self, text: str) -> None:
         """Until the last line is this prompt with what is typed behind it."""
@@ -129,3 +130,7 @@ class Screen:
     def ended(self, seconds: float = 20) -> int:
         """Wait for the process; its exit code."""
         return self.process.wait(seconds)
+
+
+def _shows(text: str, screen: Screen) -> bool:
+    return text in screen.text

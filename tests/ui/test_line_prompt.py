@@ -8,6 +8,7 @@ import termios
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def stack() -> Iterator[ExitStack]:
 def start(stack: ExitStack, tmp_path: Path, multicast: str) -> Open:
     """Alice at a terminal."""
 
-    def open_screen(*args: str, **kwargs: object) -> Screen:
+    def open_screen(*args: str, **kwargs: Any) -> Screen:
         return stack.enter_context(Screen(tmp_path / "alice", "--nick", "alice", *args, **kwargs))
 
     return open_screen

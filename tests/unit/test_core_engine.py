@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
+
 from sandpiper.core.engine import Engine
 from sandpiper.core.events import (
     Accepted,
@@ -443,9 +445,7 @@ def test_wants_are_answered_past_the_heads_they_name(alice: Driver) -> None:
     alice.do(Post(DEV, Text("one")))
     effects = alice.do(Post(DEV, Text("two")))
     mine = next(e.record for e in effects if isinstance(e, Append))
-    assert alice.gets(Want(DEV, ())) == [
-        Serve(BOB.key, DEV, tuple((ALICE.key, seq) for seq in (1, 2, 3)), (), WANTED)
-    ]
+    assert alice.gets(Want(DEV, ())) == [Serve(BOB.key, DEV, tuple((ALICE.key, seq) for seq in (1, 2, 3)), (), WANTED)]
     assert alice.gets(Want(DEV, (Head(ALICE.key, 2, RecordId(bytes(32))),))) == [
         Serve(BOB.key, DEV, ((ALICE.key, 3),), (), WANTED)
     ]
@@ -495,7 +495,7 @@ def test_all_heads_are_told_again_every_half_minute(alice: Driver) -> None:
         frames = sent(alice.tick())
         assert frames == [Heads(DEV, ())]
         times.append(alice.time)
-    assert all(20 < later - earlier < 40 for earlier, later in zip(times, times[1:], strict=False))
+    assert all(20 < later - earlier < 40 for earlier, later in itertools.pairwise(times))
 
 
 def test_changed_heads_are_not_told_when_nobody_is_left_to_hear_them(alice: Driver) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sandpiper.core.limits import MAX_BRANCHES
 from sandpiper.core.log import Fork, Log
 from sandpiper.wire.ids import NO_RECORD, PeerKey, RecordId

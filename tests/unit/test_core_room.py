@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import random
-from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from sandpiper.core.events import StoredLog, StoredRoom
 from sandpiper.core.limits import FETCH_BACK, MAX_AUTHORS, MAX_BRANCHES, MAX_PENDING
 from sandpiper.core.room import Placed, Room
@@ -19,6 +18,12 @@ from sandpiper.crypto.signing import seal_record
 from sandpiper.wire.ids import NO_RECORD, PeerKey, RecordId
 from sandpiper.wire.limits import MAX_BATCH_RECORDS, MAX_DEPS
 from sandpiper.wire.records import AnyBody, Head, Profile, Record, Text, Topic
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterable, Sequence
+
+    import pytest
 
 DEV = open_room("dev")
 PEOPLE = [Identity(bytes((n,)) * 32) for n in range(1, 7)]
@@ -35,7 +40,11 @@ def head(record: Record) -> Head:
 
 
 def write(
-    who: Identity, before: Record | None = None, deps: Sequence[Record] = (), time: int = 1000, body: AnyBody | str = "x"
+    who: Identity,
+    before: Record | None = None,
+    deps: Sequence[Record] = (),
+    time: int = 1000,
+    body: AnyBody | str = "x",
 ) -> Record:
     """The next record of `who` after `before`."""
     seq, prev = (before.seq + 1, before.id) if before is not None else (1, NO_RECORD)
@@ -78,7 +87,8 @@ def conversations(draw: st.DrawFn) -> list[Record]:
         before = draw(st.sampled_from(mine[:-1])) if forking else (mine[-1] if mine else None)
         others = [log[-1] for other, log in logs.items() if other != author and log]
         deps = draw(st.lists(st.sampled_from(others), unique_by=lambda r: r.id, max_size=2)) if others else []
-        body = draw(st.sampled_from((f"text {n}", Topic(f"topic {n}"), Profile(f"nick{n}"))))
+        choices: tuple[AnyBody, ...] = (Text(f"text {n}"), Topic(f"topic {n}"), Profile(f"nick{n}"))
+        body = draw(st.sampled_from(choices))
         record = write(PEOPLE[author], before, deps, draw(st.integers(0, 50)), body)
         mine.append(record)
         out.append(record)
@@ -239,8 +249,7 @@ def test_a_full_room_takes_no_new_authors_and_goes_on_with_those_it_has(monkeypa
     a1, b1 = write(ALICE), write(BOB)
     c1 = write(CAROL, None, [a1])
     assert one.add(c1) == []  # waits, while there is a place
-    d1 = write(PEOPLE[3], None, [b1])
-    assert one.add(d1) == []
+    assert one.add(write(PEOPLE[3], None, [c1])) == []  # waits for one that takes the last place
     assert [p.record.id for p in add_all(one, (a1, b1))] == [a1.id, c1.id]
     assert one.add(write(PEOPLE[4])) == []
     assert len(one.add(write(ALICE, a1))) == 1
@@ -324,7 +333,9 @@ def test_batches_past_ones_heads_bring_everything_with_parents_first(records: li
         add_all(taker, [*got, *(by_id[i] for i in beside)])
         # What lies on other branches at places that the taker has is fetched by id.
         lost = {i for i in taker.lost_parents() if i in by_id}
-        lost |= {h.id for h in giver.heads() if not taker.holds(h) and h.seq <= taker.last_seq(PeerKey(h.author))}
+        lost |= {
+            RecordId(h.id) for h in giver.heads() if not taker.holds(h) and h.seq <= taker.last_seq(PeerKey(h.author))
+        }
         fetched, ids = giver.locate(lost)
         add_all(taker, [*(by_id[giver.logs[a].id_at(s)] for a, s in fetched), *(by_id[i] for i in ids)])
     assert places(taker) == places(giver)
@@ -416,13 +427,13 @@ def test_a_room_from_the_disk_goes_on_as_if_it_had_never_stopped(records: list[R
     assert places(again) == places(lasting)
 
 
-def test_tips_that_the_disk_does_not_hold_do_no_harm() -> None:
+def test_tips_and_logs_that_the_disk_does_not_hold_do_no_harm() -> None:
     stored = StoredRoom(
         room=DEV,
         name="dev",
         kind="open",
         peer=None,
-        logs=(StoredLog(ALICE.key, write(ALICE).id, (5,)),),
+        logs=(StoredLog(ALICE.key, write(ALICE).id, (5,)), StoredLog(BOB.key, b"", ())),
         tips=(Head(ALICE.key, 9, RecordId(bytes(32))),),
     )
     assert len(Room.restored(stored, ME.key)) == 1

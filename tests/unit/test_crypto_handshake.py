@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sandpiper.crypto.handshake import MODE_XX, MODE_XXPSK0, PREAMBLE, LinkHandshake
 from sandpiper.crypto.identity import Identity
 from sandpiper.crypto.noise import Handshake, HandshakeFailed
 from sandpiper.errors import LocalProtocolError, RemoteProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ALICE, BOB, MALLORY = Identity(b"a" * 32), Identity(b"b" * 32), Identity(b"m" * 32)
 PSK = b"p" * 32
@@ -92,15 +98,16 @@ def test_a_step_that_is_cut_anywhere_is_refused(which: str) -> None:
     third = alice.finish(second)
     for length in range(len({"first": first, "second": second, "third": third}[which])):
         alice, bob = dialler(), listener()
+        alice.first()
+        take: Callable[[bytes], object] = bob.answer
+        cut = first[:length]
+        if which == "second":
+            take, cut = alice.finish, second[:length]
+        if which == "third":
+            bob.answer(first)
+            take, cut = bob.accept, third[:length]
         with pytest.raises(HandshakeFailed):
-            if which == "first":
-                alice.finish(bob.answer(first[:length]))
-            elif which == "second":
-                bob.answer(alice.first())
-                alice.finish(second[:length])
-            else:
-                bob.answer(first)
-                bob.accept(third[:length])
+            take(cut)
 
 
 @given(st.binary(max_size=300))
@@ -147,9 +154,7 @@ def proof_of(who: Identity, role: bytes, handshake_hash: bytes) -> bytes:
 
 def raw_noise(*, initiator: bool) -> Handshake:
     """Mallory's own Noise: knows the pattern, says what it likes in the payloads."""
-    return Handshake(
-        initiator=initiator, static=b"s" * 32, ephemeral=b"t" * 32, prologue=PREAMBLE + bytes((MODE_XX,))
-    )
+    return Handshake(initiator=initiator, static=b"s" * 32, ephemeral=b"t" * 32, prologue=PREAMBLE + bytes((MODE_XX,)))
 
 
 def test_a_proof_taken_from_another_handshake_is_refused() -> None:

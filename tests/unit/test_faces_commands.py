@@ -29,7 +29,7 @@ def test_no_name_or_alias_means_two_commands():
 
 def test_every_command_that_the_founding_programs_had_is_there():
     for name in ("help", "users", "nick", "clear", "quit", "who"):
-        assert find(name)
+        assert find(name).help
 
 
 def test_commands_of_later_issues_do_not_exist():

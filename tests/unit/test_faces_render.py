@@ -1,6 +1,7 @@
 """Messages and what happens around them, as lines."""
 
 from datetime import UTC, date, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,7 +28,7 @@ AT = int(datetime(2026, 11, 21, 10, 30, tzinfo=UTC).timestamp() * 1000)
 BOB, ALICE = Name("bob", 33), Name("alice", 28)
 
 
-def shown(text: str = "hi", width: int | None = None, **fields: object) -> list[str]:
+def shown(text: str = "hi", width: int | None = None, **fields: Any) -> list[str]:
     return plain(message(Shown(author=BOB, time=AT, text=text, **fields), Look(width, TODAY, UTC)))
 
 
@@ -56,7 +57,7 @@ def test_a_message_has_its_time_and_author():
     ],
     ids=lambda value: ",".join(value) if isinstance(value, dict) else None,
 )
-def test_everything_about_a_message_is_said_in_words(fields: dict[str, object], expected: str):
+def test_everything_about_a_message_is_said_in_words(fields: dict[str, Any], expected: str):
     fields = {"text": "hi", **fields}
     assert shown(**fields) == [expected]
 

@@ -42,9 +42,9 @@ def texts(messages: list[Message]) -> list[str]:
 
 
 @pytest.fixture
-def say(history: History) -> Callable[..., None]:
+def say(history: History) -> Callable[..., object]:
     author = Author(1)
-    return lambda *words: keep(history, *(author.write(text) for text in words)) and None
+    return lambda *words: keep(history, *(author.write(text) for text in words))
 
 
 # ---------------------------------------------------------------- pages
@@ -113,7 +113,7 @@ def test_since_leaves_out_what_is_older(history, reader):
     since = EPOCH + 7000
     assert texts(reader.page(GENERAL, since_ms=since)) == ["m7", "m8", "m9"]
     assert texts(list(reader.everything(GENERAL, since_ms=since))) == ["m7", "m8", "m9"]
-    assert texts(reader.search("m*" if False else "m8", since_ms=since)) == ["m8"]
+    assert texts(reader.search("m8", since_ms=since)) == ["m8"]
     assert reader.search("m3", since_ms=since) == []
 
 
@@ -180,8 +180,8 @@ def test_the_last_word_may_be_a_beginning(say, reader):
 
 def test_search_knows_all_scripts(say, reader):
     for text, words in {
-        "Встретимся в четверг": "ЧЕТВЕРГ", "Συνάντηση την Πέμπτη": "συναντηση", "פגישה ביום חמישי": "חמישי",
-        "موعدنا يوم الخميس": "الخميس", "Übergrößenträger": "ubergroß", "İstanbul'da buluşalım": "bulusalım",
+        "Встретимся в четверг": "ЧЕТВЕРГ", "Συνάντηση την Πέμπτη": "ΣΥΝΆΝΤΗΣΗ", "פגישה ביום חמישי": "חמישי",
+        "موعدنا يوم الخميس": "الخميس", "Übergrößenträger": "ubergroß", "Łódź w piątek": "łodz",
         "会议 周四": "周四", "naïve café": "naive cafe", "x² is 4": "4", "mañana": "manana",
     }.items():  # fmt: skip
         say(text)
@@ -193,7 +193,7 @@ def test_search_knows_all_scripts(say, reader):
     [
         '"', '""', '" OR "', "pizza AND", "NOT pizza", "OR", "NEAR(pizza friday)", "text:pizza", "pi*zza", "^pizza",
         "pizza -friday", "(pizza", "pizza)", "{pizza}", "a+b", "'; DROP TABLE messages; --", "\\", "%", "_", "!!!", "*",
-        "🙂", "\x00", "piz\x00za", "\ud800", "é" * 5000, "x " * 5000, "-", "--", "words:", "rowid", "\N{COMBINING ACUTE ACCENT}",
+        "🙂", "x\x00", "piz\x00za", "\ud800", "é" * 5000, "x " * 5000, "-", "--", "words:", "rowid", "\u0301",
     ],
     ids=lambda words: ascii(words[:20]).replace("\\", ""),
 )  # fmt: skip
@@ -212,7 +212,7 @@ def test_operators_are_words_like_any_other(say, reader):
 
 
 def test_searching_for_nothing_is_told(reader):
-    for words in ("", "  ", "\n\t"):
+    for words in ("", "  ", "\n\t", "\0"):
         with pytest.raises(UsageError) as caught:
             reader.search(words)
         assert caught.value.hint
@@ -399,11 +399,8 @@ def test_a_large_history_is_read_page_by_page(large):
     with Reader(large) as reader:
         tracemalloc.start()
         try:
-            count = 0
-            for _ in reader.everything(GENERAL):
-                count += 1
-                if count == reader_module.EXPORT_PAGE * 5:
-                    break
+            for _, _message in zip(range(reader_module.EXPORT_PAGE * 5), reader.everything(GENERAL), strict=False):
+                pass
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

@@ -8,6 +8,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sandpiper.wire.beacon import (
     MAX_TAGS,
     BadBeacon,
@@ -153,8 +154,8 @@ def test_our_times_are_read_back_to_the_millisecond(ms: int) -> None:
 def test_any_bytes_are_a_beacon_or_a_bad_beacon_and_nothing_else(raw: bytes) -> None:
     try:
         decode_beacon(raw)
-    except BadBeacon as exc:
-        assert exc.code == "bad_beacon"
+    except BadBeacon:
+        return
 
 
 json_values: st.SearchStrategy[object] = st.recursive(

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sandpiper.wire.frames import (
     AnyFrame,
     BadFrame,
@@ -59,9 +60,7 @@ frames: st.SearchStrategy[AnyFrame] = st.one_of(
     st.builds(Heads, keys, heads, st.booleans()),
     st.builds(Want, keys, heads, st.integers(0, MAX_BATCH_RECORDS)),
     st.builds(Fetch, keys, st.lists(keys, max_size=5).map(tuple)),
-    st.builds(
-        Records, keys, st.lists(st.binary(max_size=99), max_size=5).map(tuple), st.integers(0, 3), st.booleans()
-    ),
+    st.builds(Records, keys, st.lists(st.binary(max_size=99), max_size=5).map(tuple), st.integers(0, 3), st.booleans()),
     st.builds(Ping, numbers),
     st.builds(Pong, numbers),
     st.builds(Typing, keys),
@@ -81,8 +80,8 @@ def test_a_frame_comes_out_as_it_went_in(frame: AnyFrame) -> None:
 def test_any_bytes_are_a_frame_or_a_bad_frame_and_nothing_else(raw: bytes) -> None:
     try:
         decode_frame(raw)
-    except BadFrame as exc:
-        assert exc.code == "bad_frame"
+    except BadFrame:
+        return
 
 
 @given(frames, st.data())

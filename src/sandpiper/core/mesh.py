@@ -27,6 +27,7 @@ GIVE_UP_SECONDS = 300.0  # without a sign of a peer; `--peer` addresses are neve
 MAX_KNOWN = 1024
 MAX_ADDRESSES = 4  # a peer on several networks
 MAX_DIALS = 128  # under way at one time: a flood of forged beacons must not use up what the system lends us
+DIAL_RATE = 50.0  # dials a second, after a first MAX_DIALS at once: nor all of our time
 SILENT_SECONDS = 5.0  # a link silent for so long loses against a new one
 STEADY_SECONDS = 10.0  # a link that lived for so long was no failure: the next wait begins small again
 
@@ -75,6 +76,11 @@ class Mesh:
         self._given_peer: dict[tuple[str, int], PeerKey] = {}
         self._linked: dict[PeerKey, _Linked] = {}
         self._dials = 0
+        self._paid = 0.0  # dials up to now are within `DIAL_RATE` until this moment
+
+    def _slots(self, now: float) -> int:
+        """How many dials may begin."""
+        return min(MAX_DIALS - self._dials, int(MAX_DIALS - max(0.0, self._paid - now) * DIAL_RATE))
 
     def deadline(self) -> float | None:
         """When `due` wants to be called next."""
@@ -82,7 +88,8 @@ class Mesh:
             return None
         waiting = [k.when for p, k in self._known.items() if p not in self._linked and not k.dialling and k.addresses]
         waiting += [k.when for a, k in self._given.items() if not k.dialling and not self._given_linked(a)]
-        return min(waiting, default=None)
+        # A little later than the next slot, so that rounding does not make it too soon.
+        return max(min(waiting), self._paid - (MAX_DIALS - 1.01) / DIAL_RATE) if waiting else None
 
     # ------------------------------------------------------------ what is heard
 
@@ -123,7 +130,8 @@ class Mesh:
         for given_up in [p for p, k in self._known.items() if k.seen < gone and not k.dialling]:
             if given_up not in self._linked:
                 del self._known[given_up]
-        if self._dials >= MAX_DIALS:
+        slots = self._slots(now.mono)
+        if slots <= 0:
             return out
         waiting: list[tuple[_Known, PeerKey | None, list[tuple[str, int]]]] = [
             (known, peer, known.addresses)
@@ -136,10 +144,11 @@ class Mesh:
             if known.when <= now.mono and not known.dialling and not self._given_linked(address)
         ]
         waiting.sort(key=lambda one: one[0].when)
-        for known, peer, addresses in waiting[: MAX_DIALS - self._dials]:
+        for known, peer, addresses in waiting[:slots]:
             known.dialling = True
             known.tried = now.mono
             self._dials += 1
+            self._paid = max(self._paid, now.mono) + 1 / DIAL_RATE
             out.append(Target(peer, *addresses[known.turn % len(addresses)]))
         return out
 

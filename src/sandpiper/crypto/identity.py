@@ -44,6 +44,8 @@ def verify(key: PeerKey, signature: bytes, message: bytes) -> None:
     Raises:
         TrustError: it does not hold.
     """
+    if len(signature) != SIGNATURE_BYTES:
+        raise TrustError("A signature has the wrong length.", code="bad_signature")
     try:
         crypto_sign_open(signature + message, key)
     except (BadSignatureError, NaClValueError, ValueError) as exc:

@@ -13,6 +13,7 @@ from sandpiper.core.discovery import Cast, Discovery, DiscoveryEffect, Found, Fo
 from sandpiper.errors import UsageError
 from sandpiper.net.lan import LOOK_SECONDS, Multicast
 from sandpiper.wire.beacon import BadBeacon, Beacon, BeaconType, decode_beacon, encode_beacon
+from sandpiper.wire.text import clean_line
 from sandpiper.wire.ids import PeerKey, RoomTag
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from sandpiper.core.mesh import Mesh
 
 log = logging.getLogger(__name__)
+
+MAX_LOGGED = 200  # characters of an error about somebody's bytes, which it may repeat
 
 
 class Identifying(Struct, frozen=True):
@@ -128,11 +131,13 @@ class Beacons:
         try:
             beacon = decode_beacon(raw)
         except BadBeacon as exc:
-            log.info("datagram from %s refused: %s", host, exc)
+            log.info("datagram from %s refused: %s", host, clean_line(str(exc), MAX_LOGGED))
             return
         self._twice |= self._plain is not None and beacon.key is None and beacon.unix_time
-        self._do(self._discovery.heard(beacon, host, self._now()))
-        self._changed()
+        effects = self._discovery.heard(beacon, host, self._now())
+        self._do(effects)
+        if any(isinstance(effect, Found | FoundPlain) for effect in effects):
+            self._changed()
 
     def _do(self, effects: list[DiscoveryEffect]) -> None:
         for effect in effects:

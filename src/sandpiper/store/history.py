@@ -498,25 +498,40 @@ def open_history(path: Path) -> Opened:
     Raises:
         StoreError: it cannot be opened and moving it aside would not help (rights, full disk, newer version).
     """
-    note = damage_note(path)
-    if not (note.exists() and path.exists()):
-        note.unlink(missing_ok=True)
+    if not (damage_note(path).exists() and path.exists()):
         try:
-            return Opened(_checked(path), None)
+            history = _checked(path)
         except StoreError as exc:
             if exc.code != "damaged":
                 raise
+        else:
+            with contextlib.suppress(OSError):
+                damage_note(path).unlink(missing_ok=True)
+            return Opened(history, None)
+    aside = _move_aside(path)
+    return Opened(History(path), aside)
+
+
+def _move_aside(path: Path) -> Path:
+    """Give a damaged file, and what stands beside it, a name of its own."""
     aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
     count = 1
     while aside.exists():
         count += 1
         aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{count}")
-    for suffix in ("", "-wal", "-shm"):
-        beside = path.with_name(path.name + suffix)
-        if beside.exists():
-            beside.rename(aside.with_name(aside.name + suffix))
-    note.unlink(missing_ok=True)
-    return Opened(History(path), aside)
+    try:
+        for suffix in ("", "-wal", "-shm"):
+            beside = path.with_name(path.name + suffix)
+            if beside.exists():
+                beside.rename(aside.with_name(aside.name + suffix))
+        damage_note(path).unlink(missing_ok=True)
+    except OSError as exc:
+        raise StoreError(
+            f"The history file {path} is damaged and could not be moved aside ({exc}).",
+            hint="Move it away yourself, or check the rights of its folder.",
+            code="not_writable",
+        ) from exc
+    return aside
 
 
 def _checked(path: Path) -> History:

@@ -5,6 +5,7 @@ Every call opens its own short read, so a profile in use by another process can 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -94,8 +95,13 @@ class Reader:
         if not path.exists():
             raise StoreError("There is no history yet.", hint="Start sandpiper once, or check --profile.")
         with sql_errors(path, "reading it"):
+            # Reading a WAL database makes files beside it; in a folder where nobody can, nobody is writing either.
+            still = not path.with_name(f"{path.name}-wal").exists() and not os.access(path.parent, os.W_OK)
             self._db = sqlite3.connect(
-                f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False, isolation_level=None
+                f"{path.resolve().as_uri()}?mode=ro{'&immutable=1' * still}",
+                uri=True,
+                check_same_thread=False,
+                isolation_level=None,
             )
             self._db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
             self._db.execute("PRAGMA temp_store = MEMORY")
@@ -159,6 +165,7 @@ class Reader:
         Raises:
             UsageError: nothing to search for.
         """
+        words = words.replace("\0", " ").encode(errors="replace").decode()  # neither can be in what SQLite is asked
         terms = ['"' + word.replace('"', '""') + '"' for word in words.split()]
         if not terms:
             raise UsageError("There is nothing to search for.", hint="For example: /search pizza friday")
@@ -190,11 +197,11 @@ class Reader:
             UsageError: not at least four hex digits.
         """
         prefix = id_prefix.casefold()
-        if len(prefix) < 4 or any(c not in "0123456789abcdef" for c in prefix):
+        if not 4 <= len(prefix) <= 64 or any(c not in "0123456789abcdef" for c in prefix):
             raise UsageError(f"{id_prefix!r} is no message id.", hint="Give at least four of its hex digits.")
         low = bytes.fromhex(prefix.ljust(64, "0"))
         high = bytes.fromhex(prefix.ljust(64, "f"))
-        query = f"{_COLUMNS} WHERE r.id = ? AND m.id BETWEEN ? AND ? ORDER BY m.clock, m.id LIMIT 10"
+        query = f"{_COLUMNS} WHERE +r.id = ? AND m.id BETWEEN ? AND ? ORDER BY m.clock, m.id LIMIT 10"
         return self._messages(query, (room, low, high))
 
     def everything(self, room: RoomId, *, since_ms: int = 0) -> Iterator[Message]:

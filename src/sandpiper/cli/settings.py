@@ -1,0 +1,79 @@
+"""`sandpiper config`: show and change settings."""
+
+from __future__ import annotations
+
+import click
+
+from sandpiper.cli.options import EXIT_OK, Options, everywhere, pass_options, put
+
+
+def _offer_settings(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+    """Names of settings, for the shell's completion."""
+    from sandpiper.config import table
+
+    return [name for name in table() if name.startswith(begun)]
+
+
+@click.group(invoke_without_command=True)
+@everywhere
+@click.pass_context
+def config(context: click.Context) -> int:
+    """Show or change settings."""
+    return EXIT_OK if context.invoked_subcommand is not None else _settings(context.ensure_object(Options), None)
+
+
+@config.command("list")
+@everywhere
+@pass_options
+def config_list(options: Options) -> int:
+    """List all settings, their values, and where those come from."""
+    return _settings(options, None)
+
+
+@config.command("get")
+@click.argument("name", shell_complete=_offer_settings)
+@everywhere
+@pass_options
+def config_get(options: Options, name: str) -> int:
+    """Print the value of one setting."""
+    return _settings(options, name)
+
+
+@config.command("set")
+@click.argument("name", shell_complete=_offer_settings)
+@click.argument("value")
+@everywhere
+@pass_options
+def config_set(options: Options, name: str, value: str) -> int:
+    """Write a setting into config.toml."""
+    from sandpiper.config import Paths, set_value
+
+    paths = Paths.find()
+    set_value(paths, name, value)
+    options.narrate(f"Written to {paths.config_file}")
+    return EXIT_OK
+
+
+@config.command("path")
+@everywhere
+@pass_options
+def config_path(options: Options) -> int:
+    """Print where config.toml is, or would be."""
+    from sandpiper.config import Paths
+
+    where = str(Paths.find().config_file)
+    if options.json:
+        from sandpiper.faces.events import Notice, encode
+
+        where = encode(Notice(code="path", text=where))
+    put(where.rstrip("\n") + "\n")
+    return EXIT_OK
+
+
+def _settings(options: Options, name: str | None) -> int:
+    from sandpiper.faces import archive
+
+    _, loaded = options.load()
+    for text in archive.setting_lines(loaded, name, as_json=options.json):
+        put(text)
+    return EXIT_OK
