@@ -32,7 +32,7 @@ from sandpiper.wire.ids import RoomId
 from sandpiper.wire.records import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
 HOST = "127.0.0.1"
 GENERAL = open_room("general")
@@ -139,7 +139,6 @@ class Arena:
             logger = logging.getLogger(name)
             logger.addHandler(self.ear)
             logger.setLevel(logging.INFO)
-            logger.propagate = False  # pytest keeps whatever reaches it
         self._thread.start()
         assert self._ready.wait(PATIENCE)
         if self._failed is not None:
@@ -156,7 +155,6 @@ class Arena:
             logger = logging.getLogger(name)
             logger.removeHandler(self.ear)
             logger.setLevel(logging.NOTSET)
-            logger.propagate = True
         assert not self._thread.is_alive(), "the nodes do not end"
         if self._failed is not None:
             raise self._failed
@@ -205,6 +203,14 @@ class Arena:
     def told(self, node: Node) -> Callable[[], set[str]]:
         name = "victim" if node is self.victim else "friend"
         return lambda: self._told[name]
+
+    @contextlib.contextmanager
+    def quietly(self) -> Iterator[None]:
+        """Log warnings only: pytest keeps every line, and that would count as memory."""
+        logger = logging.getLogger("sandpiper")
+        logger.setLevel(logging.WARNING)
+        yield
+        logger.setLevel(logging.INFO)
 
     # ------------------------------------------------------------ acting there
 

@@ -49,6 +49,8 @@ class Screen:
         self._stream = pyte.ByteStream(self._screen)
         self._changed = threading.Condition()
         self._closing = threading.Event()
+        self._reading = threading.Event()
+        self._reading.set()
         inherited = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
         self.process = subprocess.Popen(
             [sys.executable, "-c", _ON_TTY, *program, *args],
@@ -80,6 +82,8 @@ class Screen:
 
     def _read(self) -> None:
         while not self._closing.is_set():
+            if not self._reading.wait(0.1):
+                continue
             try:
                 if not select.select([self.master], [], [], 0.1)[0]:
                     continue
@@ -90,6 +94,20 @@ class Screen:
                 self.raw += data
                 self._stream.feed(data)
                 self._changed.notify_all()
+
+    def stand_still(self) -> None:
+        """Read nothing more, as a stalled connection does."""
+        self._reading.clear()
+
+    def go_on(self) -> None:
+        """Read again."""
+        self._reading.set()
+
+    def resize(self, columns: int, rows: int = 24) -> None:
+        """Another size, told as terminals do."""
+        with self._changed:
+            self._screen.resize(rows, columns)
+            fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     @property
     def lines(self) -> list[str]:

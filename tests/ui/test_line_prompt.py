@@ -154,7 +154,25 @@ def test_a_line_wider_than_the_screen_survives_what_arrives(alice: Screen, bob: 
     assert alice.text.count("word29") == 1
 
 
+def test_a_terminal_that_stands_still_does_not_stop_the_chat(alice: Screen, bob: Program):
+    alice.stand_still()
+    big = "x" * 4000
+    bob.say(*(f"{number} {big}" for number in range(300)), "the end")
+    bob.wait(lambda me: me.texts()[-1] == "the end" and me.of("delivery")[-1]["delivered"] == 1, what="delivery")
+    alice.go_on()
+    alice.sees("bob: the end")
+    alice.prompts(WITH_ONE)
+    alice.type("I am back\r")
+    bob.wait(lambda me: me.texts()[-1] == "I am back")
+
+
 # ---------------------------------------------------------------- looking
+
+
+def test_lines_fold_at_the_width_that_the_terminal_has_now(alice: Screen, bob: Program):
+    alice.resize(40)
+    bob.say("one two three four five six seven eight nine ten")
+    alice.sees("bob: one two three four five\n      six seven eight nine ten")
 
 
 def test_commands_answer_above_the_prompt(alice: Screen):

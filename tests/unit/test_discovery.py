@@ -212,6 +212,23 @@ def test_a_clock_that_is_set_while_it_runs_does_not_hide_its_peer():
         assert seen == [Found] * len(seen)
 
 
+def test_a_forged_beacon_from_the_future_does_not_hide_its_peer():
+    one = discovery()
+    one.heard(beacon(0), HOST, at(0))
+    one.heard(beacon(0, timestamp=EPOCH + 1e9, sequence=1 << 60), HOST, at(1))
+    seen = [kinds(one.heard(beacon(seconds), HOST, at(seconds)))[-1] for seconds in range(5, 40, 5)]
+    assert seen == [Ignored] + [Found] * 6
+
+
+def test_a_single_old_beacon_replayed_again_and_again_stays_ignored():
+    one = discovery()
+    old = beacon(0)
+    for seconds in range(0, 60, 5):
+        one.heard(beacon(seconds), HOST, at(seconds))
+    for seconds in (60, 60.1, 60.2, 65, 70):
+        assert kinds(one.heard(old, HOST, at(seconds))) == [Ignored]
+
+
 def test_our_own_clock_set_while_we_run_hides_nobody():
     one = discovery()
     one.heard(beacon(0), HOST, at(0))

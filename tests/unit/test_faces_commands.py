@@ -1,11 +1,13 @@
 """The table of commands, and how a typed line becomes one of them."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sandpiper.errors import UsageError
-from sandpiper.faces.commands import COMMANDS, Call, Command, Say, find, parse
+from sandpiper.faces.commands import COMMANDS, Call, Command, Say, commands_markdown, find, parse
 from sandpiper.faces.context import Arguments
 
 NAMES = [name for command in COMMANDS for name in (command.name, *command.aliases)]
@@ -172,3 +174,8 @@ def test_text_of_a_command_is_passed_on_as_it_was_typed(text: str):
     wanted = text.strip()
     if wanted:
         assert call(f"/me {text}") == ("me", Arguments({"action": wanted}))
+
+
+def test_the_page_has_the_table_as_it_is():
+    page = Path(__file__).parents[2] / "docs" / "line-mode.md"
+    assert commands_markdown() in page.read_text("utf-8")

@@ -83,14 +83,20 @@ DiscoveryEffect = Cast | Found | FoundPlain | Left | Skewed | Ignored
 class _Heard:
     """One sender, as its beacons showed it."""
 
-    __slots__ = ("at", "offset", "sequence", "skew_told", "where")
+    __slots__ = ("at", "offset", "old", "sequence", "skew_told", "where")
 
     def __init__(self, at: float, offset: float) -> None:
         self.at = at
         self.offset = offset  # the smallest (arrival - timestamp) so far: clock difference and fastest way
+        self.old: tuple[float, int] | None = None  # offset and sequence of the last one that seemed too old
         self.sequence = 0
         self.skew_told = False
         self.where: tuple[str, int] = ("", 0)
+
+    def goes_on(self, offset: float, sequence: int) -> bool:
+        """Whether one that seems too old follows another such one as only a living sender's do."""
+        before, self.old = self.old, (offset, sequence)
+        return before is not None and abs(offset - before[0]) < BEACON_JITTER and sequence > before[1]
 
 
 class Discovery:
@@ -146,9 +152,9 @@ class Discovery:
             while len(self._heard) > MAX_HEARD:
                 self._heard.popitem(last=False)
         elif beacon.timestamp and offset > heard.offset + OLD_SECONDS:
-            if beacon.sequence <= heard.sequence:
+            if beacon.sequence <= heard.sequence and not heard.goes_on(offset, beacon.sequence):
                 return [Ignored(host, "a beacon older than 30 s was replayed or delayed")]
-            heard.offset = offset  # it goes on counting: its clock was set back
+            heard.offset = offset  # its clock was set back, or somebody has forged a beacon from the future
         self._heard.move_to_end(sender)
         heard.at = now.mono
         heard.sequence = beacon.sequence

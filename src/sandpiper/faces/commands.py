@@ -15,7 +15,7 @@ from msgspec import Struct
 from sandpiper.errors import UsageError
 from sandpiper.faces import company, places, talking
 from sandpiper.faces.context import Arguments, Context
-from sandpiper.faces.spans import Line, Span, dim, line
+from sandpiper.faces.spans import Span, dim, line
 from sandpiper.faces.targets import is_target
 from sandpiper.wire.text import clean_line
 
@@ -228,10 +228,10 @@ async def execute(context: Context, text: str) -> None:
             await command.run(context, arguments)
 
 
-def overview() -> list[Line]:
-    """All commands as a Markdown table, for the docs."""
+def commands_markdown() -> str:
+    """The table for the docs."""
     rows = ["| command | also | what it does |", "|---|---|---|"]
     for command in COMMANDS:
         also = " ".join(f"`/{alias}`" for alias in command.aliases)
         rows.append(f"| `{command.usage}` | {also} | {command.help} |")
-    return [line(row) for row in rows]
+    return "\n".join(rows) + "\n"

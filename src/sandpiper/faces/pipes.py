@@ -6,12 +6,21 @@ import asyncio
 import contextlib
 import os
 import select
-import shutil
 import sys
 import threading
 from typing import TYPE_CHECKING, TextIO
 
-from sandpiper.faces.terminal import MAX_INPUT_BYTES, Ended, Inbox, Input, Outbox, PromptState, TooLong, Typed
+from sandpiper.faces.terminal import (
+    MAX_INPUT_BYTES,
+    Ended,
+    Inbox,
+    Input,
+    Outbox,
+    PromptState,
+    TooLong,
+    Typed,
+    screen_width,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +59,7 @@ class Pipes:
 
     def width(self) -> int | None:
         """See `Terminal`."""
-        return shutil.get_terminal_size().columns if self._folds else None
+        return screen_width(self._outputs[0]) if self._folds else None
 
     def start(self) -> None:
         """See `Terminal`."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import shutil
 import sys
 import threading
 import time
@@ -40,6 +39,7 @@ from sandpiper.faces.terminal import (
     TerminalModes,
     TooLong,
     Typed,
+    screen_width,
 )
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Prompt:
 
     def width(self) -> int | None:
         """See `Terminal`."""
-        return shutil.get_terminal_size().columns
+        return screen_width()
 
     def start(self) -> None:
         """See `Terminal`."""
@@ -251,7 +251,7 @@ class Prompt:
             buffer.insert_text(common)
             return
         width = max(columns(word) for word in words[:MAX_OFFERED]) + 1
-        across = max(1, shutil.get_terminal_size().columns // width)
+        across = max(1, screen_width() // width)
         shown = [word.rstrip() for word in words[:MAX_OFFERED]]
         if len(words) > MAX_OFFERED:
             shown.append("…")

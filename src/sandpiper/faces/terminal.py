@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import shutil
 import sys
 import threading
 from collections import deque
@@ -174,6 +176,13 @@ class Inbox:
         item = await self._queue.get()
         self._room.release()
         return item
+
+
+def screen_width(file: int | None = None) -> int:
+    """Cells of a line on the terminal behind this file, as it is now; what the environment says only without one."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return os.get_terminal_size(sys.stdout.fileno() if file is None else file).columns
+    return shutil.get_terminal_size().columns
 
 
 class TerminalModes:

@@ -13,8 +13,8 @@ from sandpiper.core.discovery import Cast, Discovery, DiscoveryEffect, Found, Fo
 from sandpiper.errors import UsageError
 from sandpiper.net.lan import LOOK_SECONDS, Multicast
 from sandpiper.wire.beacon import BadBeacon, Beacon, BeaconType, decode_beacon, encode_beacon
-from sandpiper.wire.text import clean_line
 from sandpiper.wire.ids import PeerKey, RoomTag
+from sandpiper.wire.text import clean_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,8 @@ LONGEST_NAP = 30.0  # seconds: the clocks are compared at least this often, to n
 
 class Alarm:
     """Calls `ring` when the earliest asked-for moment has come; `ring` gives the next one (seconds of
-    `time.monotonic`, None: no wish). Make it on the event loop."""
+    `time.monotonic`, None: no wish). Make it on the event loop.
+    """
 
     def __init__(self, ring: Callable[[], float | None]) -> None:
         self._ring = ring

@@ -156,7 +156,15 @@ def decode_beacon(raw: bytes) -> Beacon:
             key = PeerKey(unb64(wire.sp.key, KEY_BYTES))
             rooms = tuple(RoomTag(unb64(tag, TAG_BYTES)) for tag in wire.sp.rooms)
         timestamp = parse_timestamp(wire.timestamp)
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, OverflowError, OSError, RecursionError, binascii.Error) as exc:
+    except (
+        msgspec.MsgspecError,
+        UnicodeDecodeError,
+        ValueError,
+        OverflowError,
+        OSError,
+        RecursionError,
+        binascii.Error,
+    ) as exc:
         raise BadBeacon(f"A datagram is not a beacon ({exc}).") from exc
     return Beacon(
         type=wire.type,
