@@ -410,7 +410,7 @@ def test_two_networks_are_both_used(lab: NetLab, office: Lan):
     c.attach(other)
     run_peer(b, "bob")
     run_peer(c, "carol")
-    report = examine(a)
+    report = examine(a, 6.5)  # patient: on a busy machine one peer answers long before the other
     assert "eth0, eth1 are connected" in report["interfaces", "connected"]["seen"]
     details = report["reach", "dialled"]["details"]
     assert [line.partition(" ")[0] for line in details] == ["bob", "carol"]

@@ -81,6 +81,21 @@ def test_some_deaths_while_writing_lose_the_record_and_some_do_not() -> None:
     assert kept == {True, False}
 
 
+def test_a_crash_loses_what_is_written_and_not_committed() -> None:
+    sim = Simulation(4, peers=1, weather=CALM)
+    sim.run_until(1)
+    peer = sim.peers[0]
+    record = sim.stranger().record(LOBBY, "written")
+    peer.disk.stage(Append(record, record.time))
+    sim.crash(0)
+    sim.restart(0)
+    assert not peer.history("lobby")
+    peer.disk.stage(Append(record, record.time))
+    peer.disk.commit()
+    sim.crash(0)
+    assert peer.history("lobby") == [record]
+
+
 def test_nothing_is_sent_before_it_is_on_the_senders_disk() -> None:
     sim = Simulation(4, peers=6)
     sent = 0

@@ -203,7 +203,6 @@ def test_lost_parents_are_those_that_no_catching_up_brings() -> None:
     one.add(write(BOB, None, [other[1]]))  # at a place that we have, another record
     one.add(write(CAROL, None, [other[2]]))  # at a place that is still to come
     assert one.lost_parents() == [other[1].id]
-    assert set(one.lost_parents(nothing_to_come=True)) == {other[1].id, other[2].id}
     assert one.highest_pending() == {ALICE.key: 3, BOB.key: 1, CAROL.key: 1}
 
 
@@ -425,6 +424,17 @@ def test_a_room_from_the_disk_goes_on_as_if_it_had_never_stopped(records: list[R
             (p.clock, p.main, p.late, p.forks) for p in lasting.add(record)
         ]
     assert places(again) == places(lasting)
+
+
+def test_a_topic_that_comes_late_after_a_restart_does_not_take_the_place_of_a_later_one() -> None:
+    stored = StoredRoom(
+        room=DEV, name="dev", kind="open", peer=None, logs=(), topic="later", topic_place=(50, bytes(32))
+    )
+    again = Room.restored(stored, ME.key)
+    again.add(write(ALICE, time=10, body=Topic("earlier")))
+    assert again.topic == "later"
+    again.add(write(BOB, time=60, body=Topic("latest")))
+    assert again.topic == "latest"
 
 
 def test_tips_and_logs_that_the_disk_does_not_hold_do_no_harm() -> None:

@@ -28,8 +28,12 @@ MAX_KNOWN = 1024
 MAX_ADDRESSES = 4  # a peer on several networks
 MAX_DIALS = 128  # under way at one time: a flood of forged beacons must not use up what the system lends us
 DIAL_RATE = 50.0  # dials a second, after a first MAX_DIALS at once: nor all of our time
+DIALS_TOGETHER = 8  # and no wake for a single one then
 SILENT_SECONDS = 5.0  # a link silent for so long loses against a new one
 STEADY_SECONDS = 10.0  # a link that lived for so long was no failure: the next wait begins small again
+
+
+_NEVER = float("inf")
 
 
 class Target(Struct, frozen=True):
@@ -76,6 +80,7 @@ class Mesh:
         self._given_peer: dict[tuple[str, int], PeerKey] = {}
         self._linked: dict[PeerKey, _Linked] = {}
         self._dials = 0
+        self._soonest: float | None = None  # no later than the first wait's end; None: not known
         self._paid = 0.0  # dials up to now are within `DIAL_RATE` until this moment
 
     def _slots(self, now: float) -> int:
@@ -83,13 +88,18 @@ class Mesh:
         return min(MAX_DIALS - self._dials, int(MAX_DIALS - max(0.0, self._paid - now) * DIAL_RATE))
 
     def deadline(self) -> float | None:
-        """When `due` wants to be called next."""
+        """When `due` wants to be called next; asked after each beacon, so it is cheap."""
         if self._dials >= MAX_DIALS:
             return None
-        waiting = [k.when for p, k in self._known.items() if p not in self._linked and not k.dialling and k.addresses]
-        waiting += [k.when for a, k in self._given.items() if not k.dialling and not self._given_linked(a)]
-        # A little later than the next slot, so that rounding does not make it too soon.
-        return max(min(waiting), self._paid - (MAX_DIALS - 1.01) / DIAL_RATE) if waiting else None
+        if self._soonest is None:
+            waiting = [
+                k.when for p, k in self._known.items() if k.addresses and not k.dialling and p not in self._linked
+            ]
+            waiting += [k.when for a, k in self._given.items() if not k.dialling and not self._given_linked(a)]
+            self._soonest = min(waiting, default=_NEVER)
+        if self._soonest == _NEVER:
+            return None
+        return max(self._soonest, self._paid - (MAX_DIALS - DIALS_TOGETHER) / DIAL_RATE)
 
     # ------------------------------------------------------------ what is heard
 
@@ -110,29 +120,34 @@ class Mesh:
         known.seen = now.mono
         elsewhere = [address for address in known.addresses if address[0] != host]
         known.addresses = [(host, port), *elsewhere][:MAX_ADDRESSES]
+        if self._soonest is not None and peer not in self._linked:
+            self._soonest = min(self._soonest, known.when)
 
     def gone(self, peer: PeerKey) -> None:
         """A beacon says that `peer` leaves: do not dial it until it is found again. A live link is not touched."""
         known = self._known.get(peer)
         if known is not None:
             known.addresses.clear()
+            self._soonest = None
 
     def given(self, host: str, port: int, now: Now) -> None:
         """A person wants a link to this address, for as long as we run."""
         self._given[host, port] = _Known(now.mono, now.mono)
+        self._soonest = None
 
     # ------------------------------------------------------------ dialling
 
     def due(self, now: Now) -> list[Target]:
         """Whom to dial now."""
         out: list[Target] = []
+        deadline = self.deadline()
+        if deadline is None or deadline > now.mono:
+            return out
+        self._soonest = None
         gone = now.mono - GIVE_UP_SECONDS
         for given_up in [p for p, k in self._known.items() if k.seen < gone and not k.dialling]:
             if given_up not in self._linked:
                 del self._known[given_up]
-        slots = self._slots(now.mono)
-        if slots <= 0:
-            return out
         waiting: list[tuple[_Known, PeerKey | None, list[tuple[str, int]]]] = [
             (known, peer, known.addresses)
             for peer, known in self._known.items()
@@ -144,7 +159,7 @@ class Mesh:
             if known.when <= now.mono and not known.dialling and not self._given_linked(address)
         ]
         waiting.sort(key=lambda one: one[0].when)
-        for known, peer, addresses in waiting[:slots]:
+        for known, peer, addresses in waiting[: self._slots(now.mono)]:
             known.dialling = True
             known.tried = now.mono
             self._dials += 1
@@ -155,6 +170,7 @@ class Mesh:
     def dialled(self, target: Target, peer: PeerKey | None, now: Now) -> None:
         """A dial has ended: `peer` answered, or nobody (None)."""
         self._dials -= 1
+        self._soonest = None
         known = self._entry(target)
         if known is None:
             return
@@ -191,6 +207,7 @@ class Mesh:
             if old.dialled != dialled and old.dialled == ours_wins and old.heard > now.mono - SILENT_SECONDS:
                 return False
         self._linked[peer] = _Linked(now.mono, dialled=dialled)
+        self._soonest = None
         return True
 
     def heard(self, peer: PeerKey, now: Now) -> None:
@@ -200,6 +217,7 @@ class Mesh:
     def lost(self, peer: PeerKey, now: Now) -> None:
         """The link to `peer` has ended: relink soon."""
         link = self._linked.pop(peer, None)
+        self._soonest = None
         lost = [self._given[address] for address, given_peer in self._given_peer.items() if given_peer == peer]
         known = self._known.get(peer)
         if known is not None:
@@ -213,6 +231,7 @@ class Mesh:
 
     def retry_now(self, now: Now) -> None:
         """The network has changed or sleep is over: forget all waiting."""
+        self._soonest = None
         for known in (*self._known.values(), *self._given.values()):
             known.backoff.reset()
             known.when = now.mono

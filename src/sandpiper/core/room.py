@@ -149,15 +149,11 @@ class Room:
                     ready.append((again, clock))
         return placed
 
-    def lost_parents(self, *, nothing_to_come: bool = False) -> list[RecordId]:
+    def lost_parents(self) -> list[RecordId]:
         """Parents that records wait for and that no amount of catching up brings, because they lie on a branch
-        that we do not know of: they must be fetched by id. All parents are lost when there is nothing to catch up.
+        that we do not know of: they must be fetched by id.
         """
-        return [
-            record
-            for record, head in self._parents.items()
-            if nothing_to_come or head.seq <= self.last_seq(PeerKey(head.author))
-        ]
+        return [i for i, head in self._parents.items() if head.seq <= self.last_seq(PeerKey(head.author))]
 
     def highest_pending(self) -> Mapping[PeerKey, int]:
         """For each author with waiting records, the highest seq among them and the parents they wait for."""

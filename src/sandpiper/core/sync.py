@@ -72,7 +72,6 @@ class Sync:
         self._gaps_seen: set[PeerKey] = set()
         self._gaps_told: dict[PeerKey, int] = {}
         self._catching_up = 0
-        self._answer_frames = 0
         self._answer_progress = 0
         self._plan_at: float | None = None
         self._changed = False  # since the last plan; planning costs time, and anyone may send us frames
@@ -181,9 +180,9 @@ class Sync:
         if frame.answer in (WANTED, WANTED_RECENT) and self._asked == peer:
             self._catching_up += progress
             self._answer_progress += progress
-            self._answer_frames += 1
-            if frame.more and self._answer_frames < MAX_ANSWER_FRAMES:
-                self._asked_until = now.mono + WANT_SECONDS
+            if frame.more:
+                if progress:
+                    self._asked_until = now.mono + WANT_SECONDS
                 return []
             self._asked = None
             if frame.answer == WANTED and not self._answer_progress and self._lacking(member):
@@ -263,7 +262,6 @@ class Sync:
         self._changed = False
         out: list[Effect] = []
         self._plan_at = None
-        nothing_to_come = False
         if self._asked is None:
             claims = [(peer, member) for peer, member in self._members.items() if member.unheld]
             lacking = {peer: n for peer, member in claims if (n := self._lacking(member))}
@@ -275,11 +273,10 @@ class Sync:
             elif lacking:
                 self._plan_at = min(max(self._members[p].passed_over, self._members[p].paused) for p in lacking)
             if not hopeful:
-                nothing_to_come = True
                 if self._asked_recent or self._catching_up > CATCH_UP_FROM:
                     out.append(CatchUp(self.room.id, 0, self._catching_up))
                 self._catching_up, self._asked_recent = 0, False
-        out += self._fetch(now, nothing_to_come=nothing_to_come)
+        out += self._fetch(now)
         if self._gaps_at is None or now.mono >= self._gaps_at:
             out += self._gaps(now)
         return out
@@ -294,7 +291,7 @@ class Sync:
             self._asked_recent = True
             if not self._catching_up:
                 yield CatchUp(self.room.id, lacking)
-        self._answer_frames = self._answer_progress = 0
+        self._answer_progress = 0
         self._asked_for = WANTED_RECENT if recent else WANTED
         self._asked, self._asked_until = peer, now.mono + WANT_SECONDS
         member.owes = min(member.owes, MAX_ANSWER_FRAMES) + MAX_ANSWER_FRAMES
@@ -306,9 +303,9 @@ class Sync:
         refused = [head for head in member.unheld.values() if not self.room.takes(PeerKey(head.author))]
         return tuple([*ours, *refused][:MAX_HEADS])
 
-    def _fetch(self, now: Now, *, nothing_to_come: bool) -> Iterator[Effect]:
+    def _fetch(self, now: Now) -> Iterator[Effect]:
         """Ask by id for what lies on branches that we lack."""
-        lost = self.room.lost_parents(nothing_to_come=nothing_to_come)
+        lost = self.room.lost_parents()
         for peer, member in self._members.items():
             if not member.unheld and not lost:
                 continue
