@@ -16,7 +16,7 @@ BARE = "import asyncio, sys; print('up', flush=True); sys.stdin.read()"
 
 
 def resident(pid: int) -> float:
-    """MB that belong to this process alone (Pss where Linux gives it, else what `ps` says)."""
+    """MB that belong to this process alone (its resident set)."""
     rollup = Path(f"/proc/{pid}/smaps_rollup")
     if rollup.exists():
         for line in rollup.read_text().splitlines():

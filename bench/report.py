@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import statistics
-import sys
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -58,27 +57,31 @@ def machine() -> str:
 
 
 def keep(results: list[Result]) -> None:
-    """Append to the JSON lines file and write the table anew."""
+    """Append to the JSON lines file, and write the table anew from the newest run of every benchmark."""
     stamp = datetime.now(UTC).isoformat(timespec="seconds")
     with LINES.open("a") as lines:
         for result in results:
             lines.write(json.dumps({"at": stamp, "machine": machine(), **asdict(result)}) + "\n")
-    rows = [
-        "# Results of the last `make bench`",
+    newest: dict[tuple[str, str], tuple[str, str, Result]] = {}
+    for line in LINES.read_text().splitlines():
+        row = json.loads(line)
+        at, on = row.pop("at"), row.pop("machine")
+        newest[row["bench"], row["what"]] = (at, on, Result(**row))
+    table = [
+        "# Results of `make bench`",
         "",
-        f"{stamp}. {machine()}.",
-        "Shared machines are noisy: compare the ratios, not the figures.",
+        "The newest run of each benchmark. Shared machines are noisy: compare the ratios, not the figures.",
         "",
         "| bench | what | ours | rival | ratio | goal | met |",
         "|---|---|---|---|---|---|---|",
     ]
-    for r in results:
+    notes = []
+    for at, on, r in newest.values():
         rival = f"{r.rival:.4g} {r.unit} ({r.rival_name})" if r.rival is not None else r.rival_name or "-"
         ratio = f"{r.ratio:.3g}" if r.ratio is not None else "-"
         met = {True: "yes", False: "**no**", None: "-"}[r.met]
-        rows.append(f"| {r.bench} | {r.what} | {r.ours:.4g} {r.unit} | {rival} | {ratio} | {r.goal} | {met} |")
-    rows += ["", "Notes:", ""]
-    rows += [f"- {r.bench}, {r.what}: {r.note}" for r in results if r.note]
-    TABLE.write_text("\n".join(rows) + "\n")
-    print("\n".join(rows))
-    sys.stdout.flush()
+        table.append(f"| {r.bench} | {r.what} | {r.ours:.4g} {r.unit} | {rival} | {ratio} | {r.goal} | {met} |")
+        notes.append(f"- {r.bench}, {r.what}: {r.note + '; ' if r.note else ''}{at}, {on}")
+    table += ["", "Notes:", "", *notes]
+    TABLE.write_text("\n".join(table) + "\n")
+    print("\n".join(table), flush=True)

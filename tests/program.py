@@ -23,14 +23,21 @@ class Program:
     """`sandpiper --json` under a nick; `start` runs it elsewhere (a lab host's `popen`)."""
 
     def __init__(
-        self, nick: str, home: Path, *args: str, start: Start | None = None, env: dict[str, str] | None = None
+        self,
+        nick: str,
+        home: Path,
+        *args: str,
+        start: Start | None = None,
+        env: dict[str, str] | None = None,
+        command: Sequence[str] = (),
     ) -> None:
+        """`args` are more options; `command` is run instead of `sandpiper` with its usual ones."""
         self.nick = nick
         self.home = home
         self.events: list[Event] = []
         self.errors: list[str] = []
         self._changed = threading.Condition()
-        command: Sequence[str] = (str(SANDPIPER), "--plain", "--json", "--no-input", "--nick", nick, *args)
+        command = command or (str(SANDPIPER), "--plain", "--json", "--no-input", "--nick", nick, *args)
         env = {"SANDPIPER_HOME": str(home), **(env or {})}
         pipe = subprocess.PIPE
         self.process: subprocess.Popen[str] = (

@@ -291,6 +291,9 @@ def test_the_next_record_names_the_newest_that_nobody_has_named() -> None:
     one.add(mine)
     assert one.next_place(ME.key) == (2, mine.id, (head(records[3]),))
     assert one.next_place(ALICE.key) == (2, records[0].id, (head(records[3]), head(mine)))
+    more = write(PEOPLE[3], records[3], time=300)
+    one.add(more)
+    assert one.next_place(ME.key)[2] == (head(more),), "names what its author has followed up"
 
 
 def test_the_next_record_names_at_most_eight_and_the_newest_of_them() -> None:

@@ -73,7 +73,7 @@ class Runner:
     def _begin(self) -> Engine:
         """An engine that knows what the disk holds."""
         with Reader(self.history.path) as reader:
-            for peer in reversed(reader.peers()):
+            for peer in reader.acquaintances():
                 self.names.learn(peer.key, peer.nick)
                 if peer.ignored:
                     self.ignored.add(peer.key)

@@ -141,6 +141,12 @@ class Reader:
                 for key, nick, first_seen, last_seen, ignored in self._db.execute(query)
             ]
 
+    def acquaintances(self) -> list[PeerRow]:
+        """The same, whoever was met first in front: the order in which nicks were taken. Somebody never linked (a
+        peer of the old dialect that is ignored) comes last.
+        """
+        return sorted(self.peers(), key=lambda peer: (peer.first_seen == 0, peer.first_seen, peer.key))
+
     # ------------------------------------------------------------ messages
 
     def page(
