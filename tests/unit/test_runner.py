@@ -3,12 +3,15 @@
 import os
 import random
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sandpiper.core.names import Names
 from sandpiper.crypto.identity import Identity
 from sandpiper.node.runner import Runner
 from sandpiper.store.history import History
 from sandpiper.wire.ids import PeerKey
+
+if TYPE_CHECKING:
+    from sandpiper.core.names import Names
 
 
 def test_whoever_was_met_first_has_the_nick_bare_also_after_a_restart(tmp_path: Path) -> None:
