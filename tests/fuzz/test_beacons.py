@@ -61,7 +61,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(raw)
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.lists(st.binary(max_size=1500) | twisted() | damaged(), min_size=1, max_size=20))
 def test_no_datagram_harms_a_node(arena: Arena, datagrams: list[bytes]) -> None:
     arena.cast(datagrams)

@@ -66,7 +66,7 @@ class Party:
     def link_down(self, peer: PeerKey, reason: str) -> None:
         self.downs.append((peer, reason))
 
-    def check(self, frame: AnyFrame) -> asyncio.Future[tuple[Record, ...]] | tuple[Record, ...]:
+    def check(self, peer: PeerKey, frame: AnyFrame) -> asyncio.Future[tuple[Record, ...]] | tuple[Record, ...]:
         checking = self.checking(frame)
         return () if checking is None else checking
 

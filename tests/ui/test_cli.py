@@ -45,10 +45,11 @@ def chatted(run: Run) -> Run:
 
 def test_version_and_help_load_nothing_heavy():
     code = (
-        "import sys; from sandpiper.cli import main\n"
+        "import sys; before = set(sys.modules)\n"
+        "from sandpiper.cli import main\n"
         "for arguments in (['--version'], ['--help'], ['history', '--help']): main(arguments)\n"
         "heavy = {'asyncio', 'sqlite3', 'prompt_toolkit', 'cryptography', 'nacl', 'msgspec', 'keyring'}\n"
-        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+        "print(sorted(heavy & set(sys.modules) - before), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.startswith("sandpiper 0.")

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from sandpiper.core.events import Forked, Gap
+from sandpiper.crypto.rooms import open_room
 from sandpiper.faces.terminal import Ended, TooLong
+from sandpiper.node import PlainMessage, PlainPeer, Problem
 from sandpiper.store.reader import Reader
+from sandpiper.wire.ids import PeerKey, RecordId, short
 from sandpiper.wire.limits import MAX_TEXT_CHARS
 from tests.ui.people import Person, person
 
@@ -185,6 +189,83 @@ async def test_who_leaves_is_missed(pair: Pair, tmp_path: Path):
     async with person("carol", tmp_path, alice):
         await alice.sees("carol is here")
     await alice.sees("carol is gone")
+
+
+async def test_whois_tells_all_that_is_known(pair: Pair):
+    alice, bob = pair
+    bob.type("/away at sea", "/msg alice hi")
+    await alice.sees("bob is away: at sea", "bob → you: hi")
+    alice.type("/ignore bob", "/whois bob", "/whois alice", "/who @bob")
+    await alice.sees("  away  at sea", "  rooms #general @bob", "first met", "You ignore bob; to hear them again")
+    await alice.sees("alice is you", "@bob: 1 other is here.", "ignored")
+
+
+async def test_the_digits_of_a_key_are_a_name_too(pair: Pair):
+    alice, bob = pair
+    alice.type(f"/msg {bob.node.key.hex()[:8]} psst", "/join @bob", "more")
+    await bob.sees("alice → you: psst", "alice → you: more")
+
+
+# ---------------------------------------------------------------- the old dialect, and what goes wrong
+
+OLGA = PeerKey(b"o" * 32)
+PLAIN_MESSAGE = PlainMessage(open_room("general"), RecordId(b"m" * 32), OLGA, "olga", 1_795_257_000_123, "ahoy")
+
+
+async def test_plain_peers_are_marked_wherever_they_are_shown(alice: Person):
+    alice.face.notice(PlainPeer(OLGA, "olga", linked=True))
+    alice.face.notice(PLAIN_MESSAGE)
+    await alice.sees("olga [plain] is here", "olga [plain]: ahoy")
+    alice.type("/who", "/whois olga", "/msg olga psst", "/status", "hello")
+    await alice.sees(
+        "  olga [plain]", "speaks the old p2pchat dialect", "which has no direct messages", "olga: old dialect"
+    )
+    await alice.sees("alice: hello")
+    assert "Nobody else is in" not in alice.paper.aside, "she hears it"
+    alice.type("/edit hi")
+    await alice.sees("Peers marked [plain] still see it as it was")
+    alice.type("/ignore olga")
+    await alice.sees("You no longer see what olga [plain] says.")
+    alice.face.notice(PLAIN_MESSAGE)
+    alice.face.notice(PlainPeer(OLGA, "olga", linked=False))
+    assert alice.paper.out.count("ahoy") == 1
+
+
+async def test_programs_get_plain_peers_marked_too(tmp_path: Path):
+    async with person("alice", tmp_path, json=True) as alice:
+        alice.face.notice(PlainPeer(OLGA, "olga", linked=True))
+        alice.face.notice(PLAIN_MESSAGE)
+        [peer], [message] = alice.events("peer"), alice.events("message")
+        assert (peer["nick"], peer["plain"], peer["state"]) == ("olga", True, "linked")
+        assert (message["nick"], message["plain"], message["seq"], message["text"]) == ("olga", True, 0, "ahoy")
+        assert message["time"] == "2026-11-21T10:30:00.123Z"
+
+
+ROOM = open_room("general")
+TROUBLES = [
+    Gap(ROOM, OLGA, 2),
+    Gap(ROOM, OLGA, 0),
+    Forked(ROOM, OLGA, 7),
+    Problem("clock_skew", "The clock of olga is 99 s ahead of this one.", "Times shown may be wrong."),
+]
+
+
+async def test_gaps_forks_and_problems_are_told(tmp_path: Path, alice: Person):
+    name = short(OLGA)
+    for notice in TROUBLES:
+        alice.face.notice(notice)
+    assert [line for line in alice.lines if "·" in line] == [
+        f"· 2 messages from {name} missing, fetching",
+        f"· Nothing is missing from {name} any more",
+    ]
+    assert f"! {name} signed two different records as number 7: the key is used twice" in alice.paper.aside
+    assert "! The clock of olga is 99 s ahead of this one. Times shown may be wrong." in alice.paper.aside
+    async with person("bob", tmp_path, json=True) as bob:
+        for notice in TROUBLES:
+            bob.face.notice(notice)
+        assert [event["missing"] for event in bob.events("gap")] == [2, 0]
+        assert [event["code"] for event in bob.events("error")] == ["clock_skew"]
+        assert [event["code"] for event in bob.events("notice")] == ["forked"]
 
 
 # ---------------------------------------------------------------- rooms and history

@@ -145,6 +145,28 @@ def test_a_thousand_lines_through_a_pipe_arrive_once_and_are_kept_in_order(start
     assert [message.text for message in bob.history()] == said
 
 
+# ---------------------------------------------------------------- who is there
+
+
+def test_peers_lists_who_answers_now_then_who_was_met(start: Start, bob: Program, tmp_path: Path):
+    alice = start("alice")
+    alice.sees("bob is here")
+    carol = start("carol")
+    alice.sees("carol is here")
+    carol.say("/quit")
+    alice.sees("carol is gone")
+    command = [sys.executable, "-m", "sandpiper", "--nick", "alice", "peers"]
+    env = {**os.environ, "SANDPIPER_HOME": str(tmp_path / "alice")}
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=30, check=True, env=env)
+    found = {event["nick"]: event for event in map(json.loads, done.stdout.splitlines())}
+    assert {nick: event["here"] for nick, event in found.items()} == {"alice": True, "bob": True, "carol": False}
+    assert found["bob"]["addresses"]
+    assert found["bob"]["key"] == bob.of("ready")[0]["key"]
+    assert found["carol"]["last_seen"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True, env=env)
+    assert [line.split()[:2] for line in done.stdout.splitlines()[-1:]] == [["carol", "seen"]]
+
+
 # ---------------------------------------------------------------- ending
 
 

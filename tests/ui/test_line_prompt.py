@@ -1,5 +1,6 @@
 """Line mode on a real terminal: a person types while others talk."""
 
+import asyncio
 import contextlib
 import os
 import re
@@ -17,6 +18,9 @@ import pytest
 if sys.platform == "win32":
     pytest.skip("a pty is a thing of POSIX", allow_module_level=True)
 
+from sandpiper.crypto.identity import Identity
+from sandpiper.node import Node, NodeSettings
+from sandpiper.wire.records import React, Text, Topic
 from tests.program import Program
 from tests.ui.screen import PROGRAM, Screen
 
@@ -219,25 +223,51 @@ HOSTILE = re.compile(
 )
 
 
-def test_messages_that_want_to_drive_the_terminal_do_not(alice: Screen, bob: Program):
-    attacks = [
-        "\x1b[2J\x1b[H",
-        "\x1b]52;c;cm0gLXJmIC8=\x07",
-        "\x1b]0;title\x07",
-        "\x9b2J",
-        "\x1b[?1049h",
-        "\u202egnp.exe",
-        "a\x08\x08\x08b",
-        "\r10:31 alice: I owe you",
-        "\x1b[6n",
-        "[/b][bold]",
-    ]
-    bob.say(*(f"{attack} {number}" for number, attack in enumerate(attacks)), "the end")
-    alice.sees("bob: the end")
+ATTACKS = [
+    "\x1b[2J\x1b[H",
+    "\x1b]52;c;cm0gLXJmIC8=\x07",
+    "\x1b]0;title\x07",
+    "\x9b2J",
+    "\x1b[?1049h",
+    "\u202egnp.exe",
+    "a\x08\x08\x08b",
+    "\r10:31 alice: I owe you",
+    "\n10:31 alice: I owe you",
+    "\x1b[6n",
+    "\x1bP+q544e\x1b\\",
+    "[/b][bold]{x}%s",
+    "\u2028\u2029\u0085",
+    "z\u0300" * 500,
+    "\U000e0041\ufeff\u200b\u2066",
+]
+
+
+async def test_a_hostile_peer_cannot_drive_the_terminal(alice: Screen, tmp_path: Path):
+    """It skips every check of its own side: what it says, is called, reacts with, sets, all are attacks."""
+    port = re.search(r"port (\d+)", alice.text)
+    assert port is not None
+    settings = NodeSettings(multicast=False, hosts=("127.0.0.1",), ports=range(1), peers=(("127.0.0.1", int(port[1])),))
+    evil = Node(Identity(os.urandom(32)), "\x1b[31mevil\x07\u202e", tmp_path / "evil.db", settings)
+    async with evil:
+        room = evil.join("general")
+        await asyncio.to_thread(alice.prompts, WITH_ONE)
+        for attack in ATTACKS:
+            evil.post(room, Text(f"{attack} said"))
+            evil.post(room, Text(f"{attack} done", action=True))
+            evil.post(room, React(evil.rooms()[0].logs[evil.key].head_id, attack[:32]))
+            evil.post(room, Topic(attack))
+            evil.set_presence(attack[:32], attack[:100])
+        evil.set_presence("mallory", "")
+        evil.post(room, Text("the end"))
+        await asyncio.to_thread(alice.sees, "mallory: the end")
+        alice.type("/who\r/history\r/rooms\r/whois mallory\rafter all\r")
+        await asyncio.to_thread(alice.sees, "alice: after all")
     text = alice.raw.decode("utf-8", "replace")
     assert HOSTILE.findall(text) == []
-    assert "\u202e" not in text
-    assert not any(line.startswith("10:31 alice: I owe you") for line in alice.lines)
+    assert not {"\u202e", "\u2066", "\ufeff", "\u200b"} & set(text)
+    assert "10:31" not in [line[:5] for line in re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", text).split("\r\n")]
+    alice.type("\x04")
+    assert alice.ended() == 0
 
 
 # ---------------------------------------------------------------- ending

@@ -27,7 +27,8 @@ from sandpiper.node import Node, NodeSettings, Problem
 from sandpiper.node.notices import NodeNotice
 from sandpiper.store import history as history_module
 from sandpiper.store import schema
-from sandpiper.store.history import History, Opened, damage_note, open_history
+from sandpiper.store.damage import damage_note
+from sandpiper.store.history import History, Opened, open_history
 from sandpiper.store.reader import Reader
 from sandpiper.store.schema import APPLICATION_ID, MIGRATIONS, migrate
 from sandpiper.testing.conformance import DEADLINE, refused, until

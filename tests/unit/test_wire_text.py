@@ -249,3 +249,22 @@ def test_a_room_name_that_is_taken_is_its_own_spelling(raw: str) -> None:
         return
     assert 1 <= len(name) <= MAX_ROOM_NAME_CHARS
     assert check_room_name(name) == check_room_name("#" + name.upper()) == name or name.upper().casefold() != name
+
+
+@pytest.mark.parametrize("nick", ["\u200d", "\u200c\u200d", "\u3164", "\u115f\u1160", "\u2800"])
+def test_a_nick_that_nobody_sees_is_none(nick: str) -> None:
+    assert clean_nick(nick) == "nameless"
+    with pytest.raises(UsageError):
+        check_nick(nick)
+
+
+@pytest.mark.parametrize("name", ["हिन्दी", "ไทย", "ΐσως", "日本", "dev-2", "c++", "Ünï"])
+def test_rooms_may_have_names_of_any_script(name: str) -> None:
+    once = check_room_name(name)
+    assert check_room_name(f"#{once}") == once
+
+
+@pytest.mark.parametrize("name", ["", "#", "-dev", "a b", "a/b", "a\x1bb", "\u0301a", "x" * 33, "a\u200db"])
+def test_room_names_that_are_none_are_refused(name: str) -> None:
+    with pytest.raises(UsageError):
+        check_room_name(name)

@@ -41,6 +41,7 @@ from sandpiper.core.limits import (
     FRAME_RATE,
     HEADS_A_FRAME,
     MAX_PREVIEW,
+    MAX_PUSHED,
     PUSH_BURST,
     PUSH_RATE,
     TYPING_SECONDS,
@@ -418,6 +419,15 @@ class Engine:
             out.append(Accepted(one, placed.clock, mine, history, placed.late, shown))
             out += membership.sync.placed(placed, source, now)
         return out
+
+    def expects(self, peer: PeerKey, frame: Records) -> bool:
+        """False when checking the signatures in `frame` would be wasted: the room is not shared, more is pushed than
+        honest peers push, or it answers what was not asked.
+        """
+        membership = self._rooms.get(RoomId(frame.room))
+        if membership is None or peer not in membership.sync.members:
+            return False
+        return len(frame.records) <= MAX_PUSHED if frame.answer == PUSHED else membership.sync.owes(peer)
 
     def served(self, peer: PeerKey, room: RoomId, author: PeerKey, seq: int) -> None:
         """The node has carried out a `Serve` and sent records of `author` up to `seq`."""

@@ -6,19 +6,15 @@ import unicodedata
 from itertools import takewhile
 
 from sandpiper.wire.ids import PeerKey, short
+from sandpiper.wire.text import visible
 
 _MARK = "~"  # between a nick and digits of its key
 _DIGITS = 4  # more, when an older acquaintance has the same nick and the same digits
 
-# Characters that nobody sees: joiners, fillers, variation selectors. Emoji and some scripts need them in a nick.
-_UNSEEN = dict.fromkeys(
-    (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x200C, 0x200D, 0x2800, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))
-)
-
 
 def _alike(nick: str) -> str:
     """What two nicks that a person could mix up have in common: letters in any case, width and form."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", nick).casefold().translate(_UNSEEN))
+    return unicodedata.normalize("NFKC", visible(unicodedata.normalize("NFKC", nick).casefold()))
 
 
 class Names:

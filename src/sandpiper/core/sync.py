@@ -170,6 +170,11 @@ class Sync:
         member.owes -= 1
         return frame
 
+    def owes(self, peer: PeerKey) -> bool:
+        """True while `peer` has been asked for records and has not sent them."""
+        member = self._members.get(peer)
+        return member is not None and member.owes > 0
+
     def answered(self, peer: PeerKey, frame: Records, *, progress: int, now: Now) -> list[Effect]:
         """A `Records` frame of `peer` has been placed: `progress` records of it are new. Ask on."""
         member = self._members[peer]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hashlib import sha256
 
 from sandpiper.crypto.identity import Identity, verify
-from sandpiper.errors import LocalProtocolError, TrustError
+from sandpiper.errors import TrustError, UsageError
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
-from sandpiper.wire.limits import MAX_RECORD_BYTES, SIGNATURE_BYTES
+from sandpiper.wire.limits import SIGNATURE_BYTES
 from sandpiper.wire.records import AnyBody, BadRecord, Head, Record, decode_payload, encode_payload
 
 DOMAIN = b"sandpiper record 1\x00"
@@ -28,16 +28,18 @@ def seal_record(
     time_ms: int,
     body: AnyBody,
 ) -> Record:
-    """Sign a record of our own. Texts in `body` are already safe to show, as faces make them.
+    """Sign a record of our own; it is read back as every peer will read it.
 
     Raises:
-        LocalProtocolError: the body is too long for one record; faces cut text before it comes here.
+        UsageError: no peer would accept it: too long, or it names a record by something that is no id. Signing it
+            would end the author's log for good.
     """
     payload = encode_payload(room, identity.key, seq, prev, deps, time_ms, body)
     raw = identity.sign(DOMAIN + payload) + payload
-    if len(raw) > MAX_RECORD_BYTES:
-        raise LocalProtocolError(f"a record of {len(raw)} bytes was about to be signed")
-    return Record(record_id(raw), raw, room, identity.key, seq, prev, deps, time_ms, body)
+    try:
+        return decode_payload(raw, record_id(raw))
+    except BadRecord as exc:
+        raise UsageError(f"This cannot be sent: {exc}", hint="Make it shorter.", code="too_long") from exc
 
 
 def open_record(raw: bytes, room: RoomId) -> Record:

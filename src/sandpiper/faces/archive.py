@@ -84,7 +84,10 @@ def parse_time(text: str, now: datetime | None = None) -> int:
     wanted = text.strip().casefold()
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     if ago := _AGO.match(wanted):
-        when = now - timedelta(**{_UNITS[ago[2].casefold()]: int(ago[1])})
+        try:
+            when = now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        except OverflowError:  # before there were dates
+            return 0
     elif wanted in ("today", "yesterday"):
         when = midnight - timedelta(days=wanted == "yesterday")
     else:

@@ -118,7 +118,7 @@ def write_whole_lines(path: Path, lines: Iterable[str]) -> int:
         )
     fresh, count = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp"), 0
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         with open(os.open(fresh, flags, 0o600), "w", encoding="utf-8", newline="\n") as file:
             for line in lines:
                 file.write(line)

@@ -11,7 +11,7 @@ from sandpiper.core.events import Accepted, RoomChanged
 from sandpiper.errors import LocalProtocolError, SandpiperError
 from sandpiper.faces.commands import Call, execute, parse
 from sandpiper.faces.context import Context
-from sandpiper.faces.people import People
+from sandpiper.faces.people import PLAIN_ROOM_NAME, People
 from sandpiper.faces.pipes import Pipes
 from sandpiper.faces.recent import Recent
 from sandpiper.faces.report import Report, Start
@@ -69,6 +69,8 @@ async def run(
     ):
         try:
             async with node:
+                if node_settings.plain:
+                    node.join(PLAIN_ROOM_NAME)  # the old dialect knows no other
                 face.started(node.join(room_name))
                 reason = await face.live()
         finally:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from sandpiper.wire.ids import PeerKey, RoomId
 
 PLAIN_MARK = " [plain]"
-PLAIN_ROOM = open_room("general")  # the one room of the old dialect
+PLAIN_ROOM_NAME = "general"  # the one room of the old dialect
+PLAIN_ROOM = open_room(PLAIN_ROOM_NAME)
 
 
 def path_label(path: str, rtt: float | None) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from sandpiper.faces.spans import Line, Span, colour, columns, dim, excerpt, fold, line, text_of
+from sandpiper.faces.spans import Line, Span, colour, columns, dim, excerpt, fold, line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -153,43 +153,6 @@ def day_rule(day: date) -> Line:
     return (dim(f"── {day:%A} {day.day} {day:%B %Y} ──"),)
 
 
-def table(rows: list[tuple[str | Span, ...]], look: Look, start: str = "  ") -> list[Line]:
-    """Rows in columns two cells apart; only the last column folds."""
-    if not rows:
-        return []
-    count = max(len(row) for row in rows)
-    widths = [max((columns(_text(row[i])) for row in rows if len(row) > i + 1), default=0) for i in range(count)]
-    out: list[Line] = []
-    for row in rows:
-        spans: list[str | Span] = [start]
-        at = len(start)
-        for i, cell in enumerate(row):
-            spans.append(cell)
-            if i < len(row) - 1:
-                gap = widths[i] - columns(_text(cell)) + 2
-                spans.append(" " * gap)
-                at += widths[i] + 2
-        out += fold(line(*spans), look.width, min(at, 40))
-    return out
-
-
 def grouped(reactions: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
     """Reactions with their counts, the most frequent first."""
     return tuple(sorted(reactions.items(), key=lambda item: (-item[1], item[0])))
-
-
-__all__ = [
-    "Look",
-    "Name",
-    "Quote",
-    "Shown",
-    "clock",
-    "day_rule",
-    "grouped",
-    "happened",
-    "mentions",
-    "message",
-    "table",
-    "text_of",
-    "trouble",
-]

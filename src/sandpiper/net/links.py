@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from sandpiper.core.keepalive import Due, Keepalive
@@ -52,7 +53,7 @@ class LinkEvents(Protocol):
         """The link to `peer` has ended."""
         ...
 
-    def check(self, frame: AnyFrame) -> Checked:
+    def check(self, peer: PeerKey, frame: AnyFrame) -> Checked:
         """The records that a frame carries, with checked signatures, now or soon; none for most frames.
 
         Raises:
@@ -306,7 +307,9 @@ class Links:
             if self._links.get(peer) is link and link not in self._ending:
                 self._events.frame(peer, frame, records)
 
-        intake = Intake(self._events.check, apply, lambda exc: self._refuse(link, exc), self._tasks, link.address)
+        intake = Intake(
+            partial(self._events.check, peer), apply, lambda exc: self._refuse(link, exc), self._tasks, link.address
+        )
         try:
             while True:
                 raw = await link.receive()

@@ -34,7 +34,7 @@ from sandpiper.node.notices import NodeNotice, Problem, Subscriber, moment
 from sandpiper.store.reader import Reader
 from sandpiper.wire.frames import AnyFrame, Records, encode_frame
 from sandpiper.wire.ids import PeerKey, RoomId
-from sandpiper.wire.limits import MAX_ANSWER_FRAMES, MAX_BATCH_RECORDS
+from sandpiper.wire.limits import MAX_ANSWER_FRAMES, MAX_BATCH_BYTES, MAX_BATCH_RECORDS
 from sandpiper.wire.text import clean_line
 
 if TYPE_CHECKING:
@@ -180,22 +180,27 @@ class Runner:
         history.commit()
 
     def _serve(self, serve: Serve) -> None:
-        """Answer with as many frames as the records fill, at most `MAX_ANSWER_FRAMES`; the asker asks on."""
-        beside = tuple(self.history.fork_raws(serve.room, serve.ids))
+        """Answer with as many frames as the records fill, at most `MAX_ANSWER_FRAMES`; the asker asks on. Those beside
+        their logs come last, where there is room for them.
+        """
+        beside = self.history.fork_raws(serve.room, serve.ids)
         places = serve.places
         for left in range(MAX_ANSWER_FRAMES - 1, -1, -1):
             found = self.history.raws(serve.room, places[:MAX_BATCH_RECORDS])
             places = places[len(found) :]
-            more = bool(found) and bool(places) and left > 0
-            frame = Records(
-                serve.room, (*(raw for _, _, raw in found), *beside)[:MAX_BATCH_RECORDS], serve.answer, more
-            )
-            self.links.send(serve.peer, encode_frame(frame))
+            raws = [raw for _, _, raw in found]
+            size = sum(map(len, raws))
+            if not places or not found:
+                places = ()
+                while beside and len(raws) < MAX_BATCH_RECORDS and size + len(beside[0]) <= MAX_BATCH_BYTES:
+                    size += len(beside[0])
+                    raws.append(beside.pop(0))
+            more = left > 0 and bool(places or beside)
+            self.links.send(serve.peer, encode_frame(Records(serve.room, tuple(raws), serve.answer, more)))
             for author, seq, _ in found:
                 self.engine.served(serve.peer, serve.room, author, seq)
             if not more:
                 return
-            beside = ()
 
     # ------------------------------------------------------------ links (LinkEvents)
 
@@ -207,9 +212,9 @@ class Runner:
         """See `LinkEvents`."""
         self.do(PeerDown(peer, clean_line(reason, 200)))
 
-    def check(self, frame: AnyFrame) -> Checked:
+    def check(self, peer: PeerKey, frame: AnyFrame) -> Checked:
         """See `LinkEvents`. Large batches go to two threads; libsodium lets go of the GIL."""
-        if not isinstance(frame, Records) or self.engine.room(RoomId(frame.room)) is None:
+        if not isinstance(frame, Records) or not self.engine.expects(peer, frame):
             return ()
         room = RoomId(frame.room)
         if len(frame.records) < THREAD_FROM:

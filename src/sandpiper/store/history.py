@@ -11,7 +11,6 @@ import contextlib
 import os
 import sqlite3
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from msgspec import Struct
 from sandpiper.core.events import Append, SaveRoom, StoredLog, StoredRoom
 from sandpiper.crypto.signing import reopen_record
 from sandpiper.errors import RemoteProtocolError, StoreError
+from sandpiper.store.damage import BUSY_MS, check, connect, damage_note, damaged, move_aside, sql_errors
 from sandpiper.store.schema import migrate
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 from sandpiper.wire.limits import MAX_BATCH_BYTES
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 CHECKPOINT_EVERY = 1000  # pages of WAL before it is folded into the file: about 4 MiB
 INDEX_FROM = 256  # messages that wait before they are added to the search index together
 LAST_INDEXED = "SELECT coalesce(max(id), 0) FROM words_docsize"  # FTS5's own table of what it holds
-BUSY_MS = 5000  # another process reads or exports: wait this long for its lock
 
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
@@ -42,43 +41,6 @@ _PRAGMAS = (
     "PRAGMA secure_delete = FAST",
     "PRAGMA cache_size = -4096",
 )
-
-
-def damaged(path: Path, why: object) -> StoreError:
-    """The error for a file whose content cannot be right."""
-    return StoreError(
-        f"The history file {path} is damaged ({why}).",
-        hint="Start again: the damaged file is kept aside, a new one begins, and peers send what they have.",
-        code="damaged",
-    )
-
-
-@contextlib.contextmanager
-def sql_errors(path: Path, doing: str) -> Iterator[None]:
-    """Turn SQLite's errors into ours, with what to do next."""
-    try:
-        yield
-    except sqlite3.Error as exc:
-        name = getattr(exc, "sqlite_errorname", "") or ""
-        if "decode to UTF-8" in str(exc):  # Python's own error: the file says that this is text
-            name = "SQLITE_CORRUPT"
-        if name.startswith("SQLITE_FULL"):
-            raise StoreError(
-                f"The disk that holds {path} is full: {doing} failed and nothing was sent.",
-                hint="Make room on the disk, then send again; nothing that was shown as sent is lost.",
-                code="disk_full",
-            ) from exc
-        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-            raise damaged(path, exc) from exc
-        if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
-            raise StoreError(
-                f"The history file {path} cannot be written ({exc}).",
-                hint="Check the rights of its folder (sandpiper doctor says which), or set SANDPIPER_HOME.",
-                code="not_writable",
-            ) from exc
-        raise StoreError(
-            f"The history file {path} failed: {doing} ({exc}).", hint="Run: sandpiper doctor", code="store"
-        ) from exc
 
 
 class Opened(Struct, frozen=True):
@@ -109,7 +71,7 @@ class History:
         self._checkpoint: threading.Thread | None = None
         self._preloaded: list[StoredRoom] | None = None
         with sql_errors(path, "opening it"):
-            _check(path)
+            check(path)
             # SQLite makes the files beside it with the rights that this one has.
             with contextlib.suppress(OSError):
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
@@ -210,7 +172,7 @@ class History:
 
     def _fold(self) -> None:
         """Fold the WAL into the file, on a thread and connection of its own: this is what waits for the disk."""
-        with contextlib.suppress(sqlite3.Error), contextlib.closing(_connect(self.path, "rw")) as db:
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(connect(self.path, "rw")) as db:
             db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _begin(self) -> None:
@@ -259,20 +221,31 @@ class History:
 
     def append(self, append: Append) -> None:
         """Keep an accepted record, and what it means for people. Nothing is safe before `commit`."""
+        self._appended += 1
+        record, said = append.record, append.record.body
+        author = self._authors.get(record.author)
+        if author is not None and self._dirty and isinstance(said, Text):
+            self._gather(self._rooms[record.room], author, append, said)
+            return
         with self._writing("keeping a message"):
             self._begin()
-            self._append(append.record, append.clock, append.main)
-        self._appended += 1
+            room, author = self._rooms[record.room], self._author(record.author)
+            self._gather(room, author, append, said if isinstance(said, Text) else None)
+            if not isinstance(said, Text):
+                self._change(room, author, record, append.clock)
 
-    def _append(self, record: Record, clock: int, main: bool) -> None:
-        db, room, author = self._db, self._rooms[record.room], self._author(record.author)
-        self._new_records.append((room, author, main, record.seq, record.id, clock, record.raw))
-        if isinstance(record.body, Text):
-            said = record.body
+    def _gather(self, room: int, author: int, append: Append, said: Text | None) -> None:
+        """Note the rows of a record; `_flush` writes them. No SQL: this is what catching up spends its time on."""
+        record, clock = append.record, append.clock
+        self._new_records.append((room, author, append.main, record.seq, record.id, clock, record.raw))
+        if said is not None:
             self._new_messages.append(
                 (room, clock, record.id, author, record.seq, record.time, said.text, said.action, said.reply_to)
             )
-            return
+
+    def _change(self, room: int, author: int, record: Record, clock: int) -> None:
+        """What a record that is no message means for people."""
+        db = self._db
         self._flush()  # what follows may be about a message just gathered
         if isinstance(record.body, Edit | Retract):
             self._index()  # the index can only forget a text that it holds
@@ -464,34 +437,6 @@ def _runs(places: Iterable[tuple[PeerKey, int]]) -> Iterator[tuple[PeerKey, int,
         yield run
 
 
-def _check(path: Path) -> None:
-    """Look for damage through a connection that cannot write: one that can would change the file and the WAL beside
-    it when it lets go of them, and they are evidence then.
-    """
-    if not path.is_file() or not path.stat().st_size:
-        return
-    try:
-        with contextlib.closing(_connect(path, "ro")) as db:
-            db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-            found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-    except sqlite3.OperationalError as exc:
-        if exc.sqlite_errorname == "SQLITE_ERROR":  # these statements are right, so the file is wrong
-            raise damaged(path, exc) from exc
-        return  # whoever opens it for writing learns what is the matter
-    if found != "ok":
-        raise damaged(path, found)
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    """A connection to a file that exists."""
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True)
-
-
-def damage_note(path: Path) -> Path:
-    """The empty file that says: this history was found damaged while it was in use."""
-    return path.with_name(f"{path.name}.is-damaged")
-
-
 def open_history(path: Path) -> Opened:
     """Open a profile's history. A damaged file is moved aside, with its name in the result, and a new one begun.
 
@@ -508,30 +453,8 @@ def open_history(path: Path) -> Opened:
             with contextlib.suppress(OSError):
                 damage_note(path).unlink(missing_ok=True)
             return Opened(history, None)
-    aside = _move_aside(path)
+    aside = move_aside(path)
     return Opened(History(path), aside)
-
-
-def _move_aside(path: Path) -> Path:
-    """Give a damaged file, and what stands beside it, a name of its own."""
-    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-    count = 1
-    while aside.exists():
-        count += 1
-        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{count}")
-    try:
-        for suffix in ("", "-wal", "-shm"):
-            beside = path.with_name(path.name + suffix)
-            if beside.exists():
-                beside.rename(aside.with_name(aside.name + suffix))
-        damage_note(path).unlink(missing_ok=True)
-    except OSError as exc:
-        raise StoreError(
-            f"The history file {path} is damaged and could not be moved aside ({exc}).",
-            hint="Move it away yourself, or check the rights of its folder.",
-            code="not_writable",
-        ) from exc
-    return aside
 
 
 def _checked(path: Path) -> History:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from sandpiper.errors import StoreError, UsageError
-from sandpiper.store.history import BUSY_MS, LAST_INDEXED, sql_errors
+from sandpiper.store.damage import BUSY_MS, sql_errors
+from sandpiper.store.history import LAST_INDEXED
 from sandpiper.store.schema import TOKENIZER
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 

@@ -107,7 +107,8 @@ def parse_timestamp(value: float | str) -> float:
         if dot:
             digits = len(tail) - len(tail.lstrip("0123456789"))
             value = f"{head}.{tail[:digits][:6]}{tail[digits:]}"
-        return datetime.fromisoformat(value).timestamp()
+        moment = datetime.fromisoformat(value)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     for unit in (1e9, 1e6, 1e3):
         if value >= 1e11 * unit / 1e3:
             return value / unit

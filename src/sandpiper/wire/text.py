@@ -60,7 +60,9 @@ _MARK = (
 )
 _MARK_PILE = re.compile(f"({_MARK}{{{MAX_COMBINING_MARKS}}}){_MARK}+")
 _SPACES = re.compile(r"\s+")
-_ROOM_NAME = re.compile(r"\w[\w.+-]*\Z")
+# Characters that stay in text but show nothing by themselves: joiners, fillers, variation selectors.
+_FILLERS = (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x200C, 0x200D, 0x2800, 0x3164, 0xFFA0)
+_UNSEEN = dict.fromkeys([*_FILLERS, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)])
 
 
 def clean_text(text: str, limit: int = MAX_TEXT_CHARS) -> str:
@@ -83,7 +85,19 @@ def clean_line(text: str, limit: int) -> str:
 def clean_nick(nick: str) -> str:
     """A peer's nick as we show it; never empty. NFC, no white space, at most 32 characters."""
     nick = unicodedata.normalize("NFC", clean_line(nick, MAX_NICK_CHARS)).replace(" ", "_").lstrip("@#/~+")
-    return nick[:MAX_NICK_CHARS] or "nameless"
+    nick = nick[:MAX_NICK_CHARS]
+    return nick if visible(nick) else "nameless"
+
+
+def visible(text: str) -> str:
+    """`text` without what nobody sees: joiners, fillers and variation selectors."""
+    return text.translate(_UNSEEN)
+
+
+def _is_room_name(name: str) -> bool:
+    """Letters, digits and marks of any script, and - _ . + after the first."""
+    kinds = [unicodedata.category(char)[0] for char in name]
+    return bool(kinds) and kinds[0] in "LN" and all(k in "LNM" or c in "-_.+" for k, c in zip(kinds, name, strict=True))
 
 
 def clean_topic(topic: str) -> str:
@@ -124,8 +138,8 @@ def check_room_name(name: str) -> str:
     Raises:
         UsageError: it is empty, too long, or has characters that a room name cannot have.
     """
-    wanted = unicodedata.normalize("NFC", name.strip().removeprefix("#")).casefold()
-    if not _ROOM_NAME.match(wanted) or len(wanted) > MAX_ROOM_NAME_CHARS or wanted != clean_line(wanted, 64):
+    wanted = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name.strip().removeprefix("#")).casefold())
+    if not _is_room_name(wanted) or len(wanted) > MAX_ROOM_NAME_CHARS or wanted != clean_line(wanted, 64):
         raise UsageError(
             f"The room name {clean_line(name, 40)!r} cannot be used: 1 to {MAX_ROOM_NAME_CHARS} letters, digits, "
             "- _ . +, starting with a letter or digit.",
