@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sandpiper.core.limits import FRAME_BURST
+from sandpiper.core.limits import FRAME_BURST, MAX_PUSHED
 from sandpiper.crypto.handshake import PREAMBLE
 from sandpiper.crypto.identity import Identity
 from sandpiper.crypto.rooms import direct_room, open_room
@@ -143,8 +143,8 @@ def refusals() -> dict[str, tuple[bytes, str]]:
     newer[SIGNATURE_BYTES + 1] = 2
     assert newer != bytearray(good.raw)
 
-    def records(*raws: bytes, room: RoomId = GENERAL, answer: int = 0) -> bytes:
-        return encode_frame(Records(room, tuple(raws), answer))
+    def records(*raws: bytes) -> bytes:
+        return encode_frame(Records(GENERAL, tuple(raws)))
 
     def wants(*seqs: int, recent: int = 0) -> bytes:
         return b"\x05" + msgspec.msgpack.encode([GENERAL, [[b"a" * 32, seq, b"i" * 32] for seq in seqs], recent])
@@ -153,8 +153,7 @@ def refusals() -> dict[str, tuple[bytes, str]]:
         "no signature": (records(bad_signature), "bad_signature"),
         "a flipped bit": (records(flipped), "bad_signature"),
         "the signature of another": (records(swapped), "bad_signature"),
-        "one bad of many": (records(*[good.raw] * 40, bad_signature), "bad_signature"),
-        "as an answer": (records(bad_signature, answer=1), "bad_signature"),
+        "one bad of several": (records(*[good.raw] * (MAX_PUSHED - 1), bad_signature), "bad_signature"),
         "of another room": (records(record(eve, "never stored", room=ELSEWHERE).raw), "bad_record"),
         "of another version": (records(bytes(newer)), "version"),
         "an empty record": (records(b""), "bad_record"),
@@ -205,6 +204,22 @@ def test_nothing_is_taken_before_hello(arena: Arena, frame: AnyFrame) -> None:
 
     assert arena.run(attack()) == "protocol"
     arena.check()
+
+
+def test_records_that_nobody_asked_for_are_neither_checked_nor_stored(arena: Arena) -> None:
+    """Answers out of the blue, and more in one push than honest peers push: looking at them would cost too much."""
+
+    async def attack() -> None:
+        guest = await arena.guest()
+        raws = tuple(record(guest.identity, f"never stored {n}").raw for n in range(MAX_PUSHED + 1))
+        for answer in (1, 2, 3):
+            guest.send(Records(GENERAL, (bytes(64) + raws[0][64:],), answer, more=True))
+        guest.send(Records(GENERAL, raws))
+        assert await guest.taken(), "its time may come: the link stays"
+
+    arena.run(attack())
+    arena.check()
+    assert not [text for text in arena.strangers_stored() if "never stored" in text]
 
 
 def test_another_version_is_told_so(arena: Arena) -> None:

@@ -38,7 +38,9 @@ WAIT = 10.0
 
 
 class Watch:
-    """Waits until something is true, looking again whenever something happened."""
+    """Waits until something is true, looking again whenever something happened, and every now and then: not all that
+    changes is told.
+    """
 
     def __init__(self) -> None:
         self._happened = asyncio.Event()
@@ -50,7 +52,9 @@ class Watch:
         async with asyncio.timeout(WAIT):
             while not true():
                 self._happened.clear()
-                await self._happened.wait()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        await self._happened.wait()
 
 
 class Us(Watch):

@@ -10,7 +10,7 @@ import pytest
 from sandpiper.core.events import Forked, Gap
 from sandpiper.crypto.rooms import open_room
 from sandpiper.faces.terminal import Ended, TooLong
-from sandpiper.node import PlainMessage, PlainPeer, Problem
+from sandpiper.node import NodeNotice, PlainMessage, PlainPeer, Problem
 from sandpiper.store.reader import Reader
 from sandpiper.wire.ids import PeerKey, RecordId, short
 from sandpiper.wire.limits import MAX_TEXT_CHARS
@@ -242,7 +242,7 @@ async def test_programs_get_plain_peers_marked_too(tmp_path: Path):
 
 
 ROOM = open_room("general")
-TROUBLES = [
+TROUBLES: list[NodeNotice] = [
     Gap(ROOM, OLGA, 2),
     Gap(ROOM, OLGA, 0),
     Forked(ROOM, OLGA, 7),

@@ -164,7 +164,11 @@ def test_peers_lists_who_answers_now_then_who_was_met(start: Start, bob: Program
     assert found["bob"]["key"] == bob.of("ready")[0]["key"]
     assert found["carol"]["last_seen"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True, env=env)
-    assert [line.split()[:2] for line in done.stdout.splitlines()[-1:]] == [["carol", "seen"]]
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [
+        ["alice", "here"],
+        ["bob", "here"],
+        ["carol", "seen"],
+    ]
 
 
 # ---------------------------------------------------------------- ending

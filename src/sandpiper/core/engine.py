@@ -101,13 +101,14 @@ class _Peer:
 class _Membership:
     """A room that we are in, and its sync."""
 
-    __slots__ = ("preview", "room", "sync", "typed_at")
+    __slots__ = ("preview", "room", "sync", "typed_at", "used")
 
     def __init__(self, room: Room, sync: Sync) -> None:
         self.room = room
         self.sync = sync
         self.preview: set[RecordId] = set()
         self.typed_at = -TYPING_SECONDS
+        self.used = True  # False: opened by the other side of a direct room, and nothing said in it yet
 
 
 class Engine:
@@ -143,7 +144,7 @@ class Engine:
 
     def rooms(self) -> tuple[Room, ...]:
         """All rooms that we are in, in the order of joining."""
-        return tuple(m.room for m in self._rooms.values())
+        return tuple(m.room for m in self._rooms.values() if m.used)
 
     def members(self, room: RoomId) -> tuple[PeerKey, ...]:
         """Linked peers that share `room`."""
@@ -218,9 +219,34 @@ class Engine:
         out: list[Effect] = []
         for membership in self._rooms.values():
             out += membership.sync.part(key, now)
+        if (direct := direct_room(self.key, key)) in self._rooms:
+            self._forget_unused(direct)
         if peer.greeted:
             out.append(PeerChanged(key, peer.nick, peer.status, "lost", peer.path, peer.skew_ms, reason))
         return out
+
+    def _invite(self, key: PeerKey, now: Now) -> list[Effect]:
+        """`key` has opened the direct room with us: share it, and keep it once something is said there. Strangers in
+        bulk cost memory while they are linked, and nothing on disk.
+        """
+        room = Room(direct_room(self.key, key), "", "direct", self.key, key)
+        self._enter(room, now).used = False
+        return self._tell_rooms(room)
+
+    def _forget_unused(self, room: RoomId) -> None:
+        if not self._rooms[room].used:
+            del self._rooms[room]
+
+    def _use(self, membership: _Membership) -> list[Effect]:
+        """A room that we did not ask for is one of ours now."""
+        if membership.used:
+            return []
+        membership.used = True
+        room = membership.room
+        return [
+            SaveRoom(room.id, room.name, room.kind, room.peer, joined=True),
+            RoomChanged(room.id, room.name, room.kind, room.peer, joined=True),
+        ]
 
     def _tags_for(self, peer: PeerKey) -> tuple[RoomTag, ...]:
         """Tags of the rooms that `peer` may know of: others' direct rooms are none of its business."""
@@ -236,13 +262,15 @@ class Engine:
         out: list[Effect] = []
         direct = direct_room(self.key, key)
         if room_tag(direct) in peer.tags and direct not in self._rooms:
-            out += self._open_direct(key, now)
+            out += self._open_direct(key, now) if direct in self._left else self._invite(key, now)
         for membership in self._rooms.values():
             shared = membership.room.tag in peer.tags and membership.room.roster.admits(key)
             if shared and key not in membership.sync.members:
                 out += membership.sync.join(key)
             elif not shared:
                 out += membership.sync.part(key, now)
+        if direct in self._rooms and room_tag(direct) not in peer.tags:
+            self._forget_unused(direct)
         return out
 
     # ------------------------------------------------------------ rooms
@@ -259,7 +287,7 @@ class Engine:
 
     def _join(self, room: Room, now: Now) -> list[Effect]:
         if room.id in self._rooms:
-            return []
+            return self._use(self._rooms[room.id])
         room = self._left.pop(room.id, room)
         membership = self._enter(room, now)
         out: list[Effect] = [
@@ -300,11 +328,18 @@ class Engine:
         out: list[Effect] = []
         room = membership.room
         if not isinstance(body, Profile) and room.nicks.get(self.key) != self.nick:
-            # Whoever reads this room later must know what the author was called.
+            # Whoever reads this room later must know what the author was called. Nothing is placed before all of it
+            # is known to be sound: what is in memory and not on disk would be a hole in our log.
+            self._seal(room, body, now)
             out += self._post(membership, Profile(self.nick, self.status), now)
+        placed = self._place(membership, self._seal(room, body, now), None, now, history=False)
+        if not placed:
+            raise UsageError("The room has no place for what you said.", hint="Leave it and join it again.")
+        return [*out, *placed]
+
+    def _seal(self, room: Room, body: AnyBody, now: Now) -> Record:
         seq, prev, deps = room.next_place(self.key)
-        record = seal_record(self._identity, room.id, seq, prev, deps, now.wall_ms, body)
-        return [*out, *self._place(membership, record, None, now, history=False)]
+        return seal_record(self._identity, room.id, seq, prev, deps, now.wall_ms, body)
 
     def _typing(self, membership: _Membership, now: Now) -> list[Effect]:
         if now.mono < membership.typed_at + TYPING_SECONDS or not membership.sync.members:
@@ -410,6 +445,7 @@ class Engine:
         placed: Placed
         for placed in membership.room.add(record):
             one = placed.record
+            out += self._use(membership)
             out.append(Append(one, placed.clock, placed.main))
             if placed.forks:
                 out.append(Forked(membership.room.id, one.author, placed.forks))

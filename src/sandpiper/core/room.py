@@ -47,6 +47,7 @@ class Room:
         self.name = name
         self.kind = kind
         self.peer = peer
+        self._me = me
         self.roster: Roster = Everyone() if peer is None else Pair(me, peer)
         self.logs: dict[PeerKey, Log] = {}
         self.pending: dict[RecordId, Record] = {}
@@ -105,7 +106,8 @@ class Room:
 
     def takes(self, author: PeerKey) -> bool:
         """True when records of `author` have a place here."""
-        return self.roster.admits(author) and (author in self.logs or len(self.logs) < MAX_AUTHORS)
+        room_left = author in self.logs or len(self.logs) < MAX_AUTHORS or author == self._me
+        return room_left and self.roster.admits(author)
 
     def heads(self, authors: Iterable[PeerKey] | None = None) -> tuple[Head, ...]:
         """The ends of all logs, or of those named; forked branches last, so that they crowd out nobody's log."""

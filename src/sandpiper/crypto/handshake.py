@@ -103,6 +103,6 @@ class LinkHandshake:
         try:
             proof = _decoder.decode(payload)
             verify(PeerKey(proof.key), proof.signature, _DOMAINS[not self._initiator] + handshake_hash)
-        except (msgspec.MsgspecError, TrustError) as exc:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TrustError) as exc:
             raise HandshakeFailed("The other side could not prove its identity.", code="bad_proof") from exc
         self._peer = PeerKey(proof.key)

@@ -34,11 +34,11 @@ def seal_record(
         UsageError: no peer would accept it: too long, or it names a record by something that is no id. Signing it
             would end the author's log for good.
     """
-    payload = encode_payload(room, identity.key, seq, prev, deps, time_ms, body)
-    raw = identity.sign(DOMAIN + payload) + payload
     try:
+        payload = encode_payload(room, identity.key, seq, prev, deps, time_ms, body)
+        raw = identity.sign(DOMAIN + payload) + payload
         return decode_payload(raw, record_id(raw))
-    except BadRecord as exc:
+    except (BadRecord, UnicodeEncodeError) as exc:
         raise UsageError(f"This cannot be sent: {exc}", hint="Make it shorter.", code="too_long") from exc
 
 

@@ -18,14 +18,12 @@ import time
 from typing import TYPE_CHECKING
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.completion import Completer, Completion
 from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import has_focus
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.renderer import CPR_Support
-from typing_extensions import override
 
 from sandpiper.faces.completion import common_start, complete
 from sandpiper.faces.spans import columns
@@ -43,10 +41,8 @@ from sandpiper.faces.terminal import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from prompt_toolkit.completion import CompleteEvent
-    from prompt_toolkit.document import Document
     from prompt_toolkit.formatted_text import StyleAndTextTuples
     from prompt_toolkit.key_binding.key_processor import KeyPressEvent
 
@@ -59,16 +55,6 @@ MAX_OFFERED = 60  # completions listed at once
 
 class _Interrupted(Exception):
     """Ctrl+C was pressed twice."""
-
-
-class _Tab(Completer):
-    def __init__(self, state: Callable[[], PromptState]) -> None:
-        self._state = state
-
-    @override
-    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-        for offer in complete(document.text_before_cursor, self._state()):
-            yield Completion(offer.text, -offer.length)
 
 
 class Prompt:
@@ -86,6 +72,7 @@ class Prompt:
         self._interrupted = -AGAIN_SECONDS
         self._waking = threading.Lock()
         self._awake = False
+        self._closing = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._session: PromptSession[str]
         self._thread = threading.Thread(target=self._run, name="prompt", daemon=True)
@@ -130,6 +117,7 @@ class Prompt:
     async def close(self) -> None:
         """See `Terminal`."""
         self._outbox.close()
+        self._closing = True
         if self._thread.is_alive():
             self._on_thread(self._end)
             await asyncio.to_thread(self._thread.join, CLOSE_SECONDS)
@@ -171,9 +159,6 @@ class Prompt:
             self._message,
             erase_when_done=True,
             history=InMemoryHistory(),
-            completer=_Tab(lambda: self._state),
-            complete_while_typing=False,
-            reserve_space_for_menu=0,
             prompt_continuation="  ",
             key_bindings=self._keys(),
             enable_suspend=True,
@@ -195,7 +180,7 @@ class Prompt:
 
         loop.set_exception_handler(failed)
         self._loop = loop
-        loop.call_soon(self._print)
+        loop.call_soon(self._end if self._closing else self._print)
         await asking
 
     def _message(self) -> StyleAndTextTuples:

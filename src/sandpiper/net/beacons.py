@@ -134,9 +134,11 @@ class Beacons:
             log.info("datagram from %s refused: %s", host, clean_line(str(exc), MAX_LOGGED))
             return
         self._twice |= self._plain is not None and beacon.key is None and beacon.unix_time
+        before = self._discovery.deadline()
         effects = self._discovery.heard(beacon, host, self._now())
         self._do(effects)
-        if any(isinstance(effect, Found | FoundPlain) for effect in effects):
+        # A question from who cannot be dialled (the doctor's, `sandpiper peers`) is answered at once, too.
+        if self._discovery.deadline() < before or any(isinstance(effect, Found | FoundPlain) for effect in effects):
             self._changed()
 
     def _do(self, effects: list[DiscoveryEffect]) -> None:

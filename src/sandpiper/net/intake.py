@@ -57,8 +57,12 @@ class Intake:
     async def drain(self) -> None:
         """Let everything that was taken take effect; nothing can be put after it."""
         if self._queue is not None and self._worker is not None:
-            await self._queue.put(None)
-            await self._worker
+            try:
+                if not self._worker.done():
+                    await self._queue.put(None)
+                await self._worker
+            finally:
+                self._worker.cancel()  # when we are cancelled, or it was: nobody empties the queue any more
         if self._error is not None:
             raise self._error
 

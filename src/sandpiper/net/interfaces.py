@@ -28,11 +28,15 @@ def list_interfaces(only: tuple[str, ...] = ()) -> tuple[Interface, ...]:
     """Every IPv4 address, and one IPv6 link-local address an interface; of the named interfaces when names are given.
 
     Raises:
-        UsageError: a name that no interface has.
+        UsageError: a name that no interface has, or the system does not say.
     """
     found: list[Interface] = []
     names: set[str] = set()
-    for adapter in ifaddr.get_adapters():
+    try:
+        adapters = list(ifaddr.get_adapters())
+    except OSError as exc:  # no more files may be opened, for example
+        raise UsageError(f"The network interfaces could not be listed: {exc}.", code="no_interfaces") from exc
+    for adapter in adapters:
         labels = {adapter.name, adapter.nice_name}
         names |= labels
         if only and not labels & set(only):

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_HANDSHAKES = 64  # strangers that have not proven who they are, at one time
+FRAMES_A_TURN = 32  # frames of one link that take effect before others have a turn
+MAX_LINKS = 200  # with files and beacons below the 256 open files that macOS grants
+MAX_HANDSHAKES = 32  # strangers that have not proven who they are, at one time
 PLAIN_REFUSAL = (
     b'{"type":"error","text":"This is Sandpiper. It speaks the old p2pchat dialect only when started as p2pchat,'
     b' or with --compat p2pchat.","code":"plain_refused"}\n'
@@ -178,11 +180,16 @@ class Links:
 
     def accepted(self, pipe: TcpPipe) -> None:
         """A caller came."""
-        if self._closing or len(self._strangers) >= MAX_HANDSHAKES:
-            if not self._closing:
-                log.warning("too many callers that prove nothing: %s refused", pipe.address)
+        if self._closing:
             pipe.abort()
             return
+        if len(self._strangers) >= MAX_HANDSHAKES:
+            # An honest caller is done in milliseconds: whoever has waited longest is none, and makes room.
+            oldest, waiting = next(iter(self._strangers.items()))
+            log.warning("too many callers that prove nothing: %s dropped", waiting.address)
+            del self._strangers[oldest]
+            oldest.cancel()
+            waiting.abort()
         task = self._tasks.create_task(self._incoming(pipe), name=f"incoming {pipe.address}")
         self._strangers[task] = pipe
         task.add_done_callback(self._no_stranger)
@@ -260,6 +267,11 @@ class Links:
             link.offer(encode_frame(Bye("same_key", "this peer has the same key as you")))
             await link.close()
             return
+        if peer not in self._links and len(self._links) >= MAX_LINKS:
+            log.warning("%d links are enough: %s refused", MAX_LINKS, link.address)
+            link.offer(encode_frame(Bye("full", f"this peer has {MAX_LINKS} links already")))
+            await link.close()
+            return
         if not self._mesh.keep(peer, self._now(), dialled=link.dialled):
             link.offer(encode_frame(Bye("duplicate")))
             await link.close()
@@ -310,9 +322,13 @@ class Links:
         intake = Intake(
             partial(self._events.check, peer), apply, lambda exc: self._refuse(link, exc), self._tasks, link.address
         )
+        taken = 0
         try:
             while True:
                 raw = await link.receive()
+                taken += 1
+                if not taken % FRAMES_A_TURN:
+                    await asyncio.sleep(0)
                 now = self._now()
                 if self._links.get(peer) is not link or link in self._ending:
                     return

@@ -128,9 +128,7 @@ async def listen(accept: Callable[[TcpPipe], None], ports: range, hosts: tuple[s
     last: OSError | None = None
     for port in ports:
         try:
-            server = await asyncio.start_server(
-                accepted, list(hosts) or None, port, backlog=BACKLOG, limit=READ_CHUNK, reuse_address=True
-            )
+            server = await asyncio.start_server(accepted, list(hosts) or None, port, backlog=BACKLOG, limit=READ_CHUNK)
         except OSError as exc:
             last = exc
             continue

@@ -68,6 +68,7 @@ class Runner:
         self._wake = wake
         self._subscribers: list[Subscriber] = []
         self._broken: StoreError | None = None
+        self._met: dict[PeerKey, str] = {}  # linked since the start, and what they were called when it was kept
         self.engine = self._begin()
 
     def _begin(self) -> Engine:
@@ -147,16 +148,26 @@ class Runner:
             self.problem(exc.code, str(exc), exc.hint)
 
     def _perform(self, effects: list[Effect]) -> None:
-        history = self.history
+        """Carry out effects. What is to be kept comes first: a subscriber that is told may post, and what it posts
+        names what it was told.
+        """
+        history, engine = self.history, self.engine
         for effect in effects:
+            if isinstance(effect, Append):
+                history.append(effect)
+            elif isinstance(effect, SaveRoom):
+                history.save_room(effect)
+        for effect in effects:
+            if self.engine is not engine:
+                return  # a subscriber met a failing disk; the engine has begun again
             match effect:
+                case Append() | SaveRoom():
+                    pass
                 case Send(peers=peers, frame=frame):
                     history.commit()
                     raw = encode_frame(frame)
                     for peer in peers:
                         self.links.send(peer, raw)
-                case Append():
-                    history.append(effect)
                 case Accepted(mine=mine):
                     if mine:
                         history.commit()
@@ -164,14 +175,13 @@ class Runner:
                 case Serve():
                     history.commit()
                     self._serve(effect)
-                case SaveRoom():
-                    history.save_room(effect)
                 case Hangup(peer=peer, code=code, reason=reason):
                     self.links.hang_up(peer, code, reason)
                 case Refused(peer=peer, code=code, reason=reason):
                     log.info("refused from %s: %s (%s)", self.names.show(peer), reason, code)
                 case PeerChanged(peer=peer, nick=nick, state=state):
-                    if state == "linked":
+                    if state == "linked" and self._met.get(peer) != nick:
+                        self._met[peer] = nick
                         self.names.learn(peer, nick)
                         history.saw_peer(peer, nick, moment().wall_ms)
                     self.tell(effect)

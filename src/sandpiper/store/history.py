@@ -28,7 +28,8 @@ from sandpiper.wire.records import Edit, Head, Profile, React, Record, Retract, 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-CHECKPOINT_EVERY = 1000  # pages of WAL before it is folded into the file: about 4 MiB
+CHECKPOINT_EVERY = 1000  # records and transactions before the WAL is folded into the file: some 4 to 16 MiB
+MAX_REACTIONS = 16  # of one author on one message: more is a flood, and every page reads them all
 INDEX_FROM = 256  # messages that wait before they are added to the search index together
 LAST_INDEXED = "SELECT coalesce(max(id), 0) FROM words_docsize"  # FTS5's own table of what it holds
 
@@ -165,6 +166,7 @@ class History:
             self._flush()
             self._db.execute("COMMIT")
         self._dirty = False
+        self._appended += 1
         if self._appended >= CHECKPOINT_EVERY and (self._checkpoint is None or not self._checkpoint.is_alive()):
             self._appended = 0
             self._checkpoint = threading.Thread(target=self._fold, name="history-checkpoint", daemon=True)
@@ -262,7 +264,11 @@ class History:
                     (target, room, author),
                 )
             case React(target=target, emoji=emoji, add=True):
-                db.execute("INSERT OR IGNORE INTO reactions VALUES (?, ?, ?)", (target, author, emoji))
+                db.execute(
+                    "INSERT OR IGNORE INTO reactions SELECT id, ?, ? FROM messages WHERE id = ? AND room = ?"
+                    " AND (SELECT count(*) FROM reactions WHERE target = ? AND author = ?) < ?",
+                    (author, emoji, target, room, target, author, MAX_REACTIONS),
+                )
             case React(target=target, emoji=emoji):
                 db.execute(
                     "DELETE FROM reactions WHERE target = ? AND author = ? AND emoji = ?", (target, author, emoji)
@@ -334,20 +340,13 @@ class History:
             rows = self._db.execute(
                 "SELECT n, id, name, kind, peer, joined, topic, topic_clock, topic_id FROM rooms ORDER BY n"
             ).fetchall()
-            return [
-                StoredRoom(
-                    room=RoomId(room),
-                    name=name,
-                    kind=kind,
-                    peer=peer,
-                    logs=tuple(self._load_logs(n)),
-                    tips=tuple(self._load_tips(n)),
-                    topic=topic,
-                    topic_place=(topic_clock, topic_id),
-                    joined=bool(joined),
-                )
-                for n, room, name, kind, peer, joined, topic, topic_clock, topic_id in rows
-            ]
+            out = []
+            for n, room, name, kind, peer, joined, topic, topic_clock, topic_id in rows:
+                logs = tuple(self._load_logs(n))
+                tips = tuple(self._load_tips(n, logs))
+                place = (topic_clock, topic_id)
+                out.append(StoredRoom(RoomId(room), name, kind, peer, logs, tips, topic, place, bool(joined)))
+            return out
 
     def _load_logs(self, room: int) -> Iterator[StoredLog]:
         forks: dict[int, list[tuple[Head, int, RecordId]]] = {}
@@ -372,12 +371,12 @@ class History:
                 nick=nicks.get(author, ""),
             )
 
-    def _load_tips(self, room: int) -> Iterator[Head]:
+    def _load_tips(self, room: int, logs: Iterable[StoredLog]) -> Iterator[Head]:
         """Records that no other record names. Only ends of logs can be; those that other ends name are none. One
         that an older record names is taken for a tip, and named once more: harmless.
         """
         last = "SELECT raw FROM records WHERE room = ? AND author = ? AND main = 1 ORDER BY seq DESC LIMIT 1"
-        rows = [self._db.execute(last, (room, n)).fetchone() for n in self._authors.values()]
+        rows = [self._db.execute(last, (room, self._authors[log.author])).fetchone() for log in logs]
         rows += self._db.execute("SELECT raw FROM records WHERE room = ? AND main = 0", (room,)).fetchall()
         ends = [reopen_record(row[0]) for row in rows if row is not None]
         named = {record.prev for record in ends} | {dep.id for record in ends for dep in record.deps}

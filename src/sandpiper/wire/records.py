@@ -25,6 +25,7 @@ from sandpiper.wire.limits import (
     MAX_TOPIC_CHARS,
     SIGNATURE_BYTES,
 )
+from sandpiper.wire.nesting import nests_too_deep
 from sandpiper.wire.text import clean_emoji, clean_nick, clean_status, clean_text, clean_topic
 
 RECORD_VERSION = 1
@@ -217,6 +218,8 @@ def decode_payload(raw: bytes, record_id: RecordId) -> Record:
     """
     if not SIGNATURE_BYTES < len(raw) <= MAX_RECORD_BYTES:
         raise BadRecord(f"A record of {len(raw)} bytes is outside the limits; it was dropped.")
+    if nests_too_deep(memoryview(raw)[SIGNATURE_BYTES:]):
+        raise BadRecord("A record nests too deep; it was dropped.")
     try:
         # A view saves copying 64 KiB; msgspec reads any buffer.
         fields = _payload_decoder.decode(memoryview(raw)[SIGNATURE_BYTES:])

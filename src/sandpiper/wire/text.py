@@ -40,6 +40,10 @@ def _replacement(code: int) -> str | None:
         return "\ufffd"
     if unicodedata.category(chr(code)) == "Cf" and code not in _KEPT_FORMAT:
         return ""
+    if 0x180B <= code <= 0x180F or code == 0x2065 or 0xFFF0 <= code <= 0xFFF8:
+        return ""  # invisible like the format characters, by the standard's list of what may be ignored
+    if 0xE0000 <= code <= 0xE0FFF and not 0xE0100 <= code <= 0xE01EF:
+        return ""
     return None
 
 
@@ -54,11 +58,6 @@ class _Table(dict[int, int | str]):
 
 _TABLE = _Table()
 _NEWLINES = re.compile(r"\r\n?")
-_MARK = (
-    "[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u0e31-\u0e3a\u0e47-\u0e4e"
-    "\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
-)
-_MARK_PILE = re.compile(f"({_MARK}{{{MAX_COMBINING_MARKS}}}){_MARK}+")
 _SPACES = re.compile(r"\s+")
 # Characters that stay in text but show nothing by themselves: joiners, fillers, variation selectors.
 _FILLERS = (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x200C, 0x200D, 0x2800, 0x3164, 0xFFA0)
@@ -72,7 +71,18 @@ def clean_text(text: str, limit: int = MAX_TEXT_CHARS) -> str:
     if text.isascii() and text.isprintable():
         return text
     text = _NEWLINES.sub("\n", text).translate(_TABLE)
-    return text if text.isascii() else _MARK_PILE.sub(r"\1", text)
+    return text if text.isascii() else _without_piles(text)
+
+
+def _without_piles(text: str) -> str:
+    """At most `MAX_COMBINING_MARKS` marks in a row."""
+    run = 0
+    out = []
+    for char in text:
+        run = run + 1 if char > "\u02ff" and unicodedata.category(char) in ("Mn", "Me") else 0
+        if run <= MAX_COMBINING_MARKS:
+            out.append(char)
+    return "".join(out)
 
 
 def clean_line(text: str, limit: int) -> str:
