@@ -314,3 +314,26 @@ def test_the_handshake_stays_within_its_bounds():
     messages.append(second.answer(messages[0]))
     messages.append(first.finish(messages[1]))
     assert sum(map(len, messages)) < 1024
+
+
+class Nesting(LinkHandshake):
+    """A handshake whose proof is genuine and carries a trailing field that nests past any stack."""
+
+    @override
+    def _prove(self, handshake_hash: bytes) -> bytes:
+        proof = super()._prove(handshake_hash)
+        assert proof[0] == 0x93  # an array of three
+        return b"\x94" + proof[1:] + b"\x91" * 20_000 + b"\xc0"
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_a_proof_that_nests_without_end_is_refused_like_any_other(role: str, monkeypatch: pytest.MonkeyPatch):
+    one, other = memory_pipes()
+    with monkeypatch.context() as patch:
+        patch.setattr(secure, "LinkHandshake", Nesting)
+        hostile = asyncio.create_task(shake(LISTENER if role == DIALLER else DIALLER, other))
+        await asyncio.sleep(0)  # it has made its handshake now
+    with pytest.raises(RemoteProtocolError):
+        await shake(role, one)
+    hostile.cancel()
+    await asyncio.gather(hostile, return_exceptions=True)

@@ -35,7 +35,15 @@ from sandpiper.core.events import (
     SetTyping,
     Tick,
 )
-from sandpiper.core.limits import CATCH_UP_FROM, PASS_OVER_SECONDS, RECENT, TYPING_SECONDS, WANT_SECONDS
+from sandpiper.core.limits import (
+    CATCH_UP_FROM,
+    MAX_AUTHORS,
+    MAX_PUSHED,
+    PASS_OVER_SECONDS,
+    RECENT,
+    TYPING_SECONDS,
+    WANT_SECONDS,
+)
 from sandpiper.core.sync import FETCHED, PUSHED, WANTED, WANTED_RECENT
 from sandpiper.crypto.identity import Identity
 from sandpiper.crypto.rooms import direct_room, open_room, room_tag
@@ -59,7 +67,7 @@ from sandpiper.wire.frames import (
 )
 from sandpiper.wire.ids import NO_RECORD, PeerKey, RecordId
 from sandpiper.wire.limits import MAX_ANSWER_FRAMES, MAX_SEQ
-from sandpiper.wire.records import Head, Profile, Record, Text
+from sandpiper.wire.records import Head, Profile, Record, Text, Topic
 
 ALICE, BOB, CAROL = (Identity(bytes((n,)) * 32) for n in (1, 2, 3))
 DEV = open_room("dev")
@@ -241,12 +249,71 @@ def test_commands_about_a_room_that_we_are_not_in_say_how_to_join(event: Event) 
 def test_a_peer_that_names_the_direct_room_opens_it_here_too(alice: Driver) -> None:
     room = direct_room(ALICE.key, BOB.key)
     effects = alice.meets(rooms=(room,))
-    assert kinds(effects) == ["PeerChanged", "SaveRoom", "RoomChanged", "Rooms", "Heads"]
+    assert kinds(effects) == ["PeerChanged", "Rooms", "Heads"]
     assert alice.engine.room(room) is not None
+    assert alice.engine.members(room) == (BOB.key,)
+    # It is one of ours once something is said in it, and no sooner.
+    assert [r.kind for r in alice.engine.rooms()] == ["open"]
+    said = seal_record(BOB, room, 1, NO_RECORD, (), EPOCH, Text("psst"))
+    effects = alice.gets(Records(room, (said.raw,)), records=(said,))
+    assert kinds(effects)[:3] == ["SaveRoom", "RoomChanged", "Append"]
     # Of another pair's room the tag means nothing here.
     alice.meets(CAROL, rooms=(direct_room(BOB.key, CAROL.key), room))
     assert alice.engine.members(room) == (BOB.key,)
     assert len(alice.engine.rooms()) == 2
+
+
+def test_direct_rooms_that_strangers_open_cost_nothing_once_they_are_gone(alice: Driver) -> None:
+    for number in range(50):
+        stranger = Identity(number.to_bytes(32, "big"))
+        room = direct_room(ALICE.key, stranger.key)
+        assert "SaveRoom" not in kinds(alice.meets(stranger, rooms=(room,)))
+        assert alice.engine.room(room) is not None
+        if number % 2:
+            alice.do(PeerDown(stranger.key))
+        else:
+            alice.gets(Rooms(()), stranger)
+        assert alice.engine.room(room) is None
+    assert len(alice.engine.rooms()) == 1
+
+
+def test_what_we_open_ourselves_is_ours_though_the_other_was_first(alice: Driver) -> None:
+    room = direct_room(ALICE.key, BOB.key)
+    alice.meets(rooms=(room,))
+    assert kinds(alice.do(OpenDirect(BOB.key))) == ["SaveRoom", "RoomChanged"]
+    alice.do(PeerDown(BOB.key))
+    assert alice.engine.room(room) is not None
+
+
+def test_a_room_full_of_made_up_authors_still_takes_what_we_say(alice: Driver) -> None:
+    alice.meets()
+    room = alice.engine.room(DEV)
+    assert room is not None
+    for number in range(MAX_AUTHORS + 5):
+        room.add(chain(Identity(number.to_bytes(32, "big")), 1)[0])
+    assert len(room.logs) == MAX_AUTHORS
+    assert kinds(alice.do(Post(DEV, Text("still here")))).count("Append") == 2
+
+
+def test_a_post_that_cannot_be_signed_leaves_no_trace(alice: Driver) -> None:
+    room = alice.engine.room(DEV)
+    assert room is not None
+    for body in (Text("x" * 70_000), Text("\ud800"), Topic("t" * 2000)):
+        with pytest.raises(UsageError):
+            alice.do(Post(DEV, body))
+    assert len(room) == 0  # not even the nick's record, of which the disk would know nothing
+    assert [e.record.seq for e in alice.do(Post(DEV, Text("x"))) if isinstance(e, Append)] == [1, 2]
+
+
+def test_signatures_that_nobody_asked_for_are_not_checked(alice: Driver) -> None:
+    records = tuple(record.raw for record in chain(BOB, MAX_PUSHED + 1))
+    assert not alice.engine.expects(BOB.key, Records(DEV, records[:1]))
+    alice.meets()
+    assert alice.engine.expects(BOB.key, Records(DEV, records[:MAX_PUSHED]))
+    assert not alice.engine.expects(BOB.key, Records(DEV, records))
+    assert not alice.engine.expects(BOB.key, Records(DEV, records, WANTED))
+    alice.gets(Heads(DEV, (head(chain(BOB, 3)[-1]),)))
+    assert alice.engine.expects(BOB.key, Records(DEV, records, WANTED))
 
 
 def test_a_direct_room_is_told_to_the_other_and_to_nobody_else(alice: Driver) -> None:

@@ -40,7 +40,7 @@ PUSHED, WANTED, WANTED_RECENT, FETCHED = range(4)
 class _Member:
     """What one linked member is known to hold."""
 
-    __slots__ = ("fetched", "mine", "owes", "passed_over", "paused", "pushed", "sent", "unheld")
+    __slots__ = ("fetched", "mine", "owes", "passed_over", "paused", "pushed", "sent", "short", "unheld")
 
     def __init__(self) -> None:
         self.mine = 0  # it says that it holds our own records up to here
@@ -49,6 +49,7 @@ class _Member:
         self.fetched: set[RecordId] = set()  # asked for by id since its last full heads
         self.sent: int | None = None  # our own records up to here are with it or on their way; None: not known yet
         self.owes = 0  # frames of answers that it may still send
+        self.short = 0  # answers in a row that brought less than was claimed: others are asked first
         self.passed_over = 0.0  # did not give what it says it holds: not asked before this moment, and others first
         self.paused = 0.0  # pushes too fast: not asked before this moment
 
@@ -63,6 +64,8 @@ class Sync:
         self._members: dict[PeerKey, _Member] = {}
         self._asked: PeerKey | None = None
         self._asked_until = 0.0
+        self._asked_last = 0.0  # an answer of many frames ends here at the latest
+        self._asked_claim = 0
         self._asked_for = WANTED
         self._asked_recent = False
         self._dirty: set[PeerKey] = set()
@@ -187,9 +190,11 @@ class Sync:
             self._answer_progress += progress
             if frame.more:
                 if progress:
-                    self._asked_until = now.mono + WANT_SECONDS
+                    self._asked_until = min(now.mono + WANT_SECONDS, self._asked_last)
                 return []
             self._asked = None
+            full = self._answer_progress >= min(self._asked_claim, MAX_BATCH_RECORDS)
+            member.short = 0 if full or frame.answer == WANTED_RECENT else member.short + 1
             if frame.answer == WANTED and not self._answer_progress and self._lacking(member):
                 member.passed_over = now.mono + PASS_OVER_SECONDS
         return self._plan(now)
@@ -232,6 +237,7 @@ class Sync:
             self._dirty.clear()
         if self._asked is not None and now.mono >= self._asked_until:
             self._members[self._asked].passed_over = now.mono + PASS_OVER_SECONDS
+            self._members[self._asked].short += 1
             self._asked = None
         self._changed = True
         return [*out, *self._plan(now)]
@@ -273,7 +279,7 @@ class Sync:
             hopeful = [p for p in lacking if self._members[p].passed_over <= now.mono]
             able = [p for p in hopeful if self._members[p].paused <= now.mono]
             if able:
-                best = min(able, key=lambda p: (self._members[p].passed_over, -lacking[p], p))
+                best = min(able, key=lambda p: (self._members[p].passed_over, self._members[p].short, -lacking[p], p))
                 out += self._ask(best, lacking[best], now)
             elif lacking:
                 self._plan_at = min(max(self._members[p].passed_over, self._members[p].paused) for p in lacking)
@@ -299,6 +305,8 @@ class Sync:
         self._answer_progress = 0
         self._asked_for = WANTED_RECENT if recent else WANTED
         self._asked, self._asked_until = peer, now.mono + WANT_SECONDS
+        self._asked_last = now.mono + WANT_SECONDS * MAX_ANSWER_FRAMES
+        self._asked_claim = lacking
         member.owes = min(member.owes, MAX_ANSWER_FRAMES) + MAX_ANSWER_FRAMES
         yield Send((peer,), Want(self.room.id, self._last_places(member), recent))
 
