@@ -632,3 +632,25 @@ def test_keys_are_not_shown_by_an_engine() -> None:
     alice = Driver()
     assert alice.engine.key == PeerKey(ALICE.key)
     assert ALICE.seed.hex() not in repr(vars(alice.engine))
+
+
+def test_a_member_that_claims_much_and_gives_little_does_not_keep_others_from_being_asked(alice: Driver) -> None:
+    alice.meets(BOB)
+    alice.meets(CAROL)
+    honest = chain(CAROL, 30)
+    trickle = iter(chain(BOB, 50))
+    effects = alice.gets(Heads(DEV, (Head(BOB.key, MAX_SEQ, b"f" * 32),)), BOB)
+    effects += alice.gets(Heads(DEV, (head(honest[-1]),)), CAROL)
+    asked: list[PeerKey] = []
+    while CAROL.key not in asked:
+        wants = [e for e in effects if isinstance(e, Send) and isinstance(e.frame, Want)]
+        effects = []
+        for want in wants:
+            asked += want.peers
+            assert isinstance(want.frame, Want)
+            answer = WANTED_RECENT if want.frame.recent else WANTED
+            given = () if want.frame.recent or want.peers != (BOB.key,) else (next(trickle),)
+            if want.peers == (BOB.key,):
+                effects += alice.gets(Records(DEV, tuple(r.raw for r in given), answer), BOB, given)
+        effects += [] if effects else alice.tick()
+        assert asked.count(BOB.key) < 5, asked
