@@ -92,7 +92,7 @@ def _is_ip(text: str, version: int, *, multicast: bool = False) -> bool:
 
 def _shown(value: object) -> str:
     """`value` as an error text may quote it: escaped, and cut when long."""
-    text = repr(value)
+    text = ", ".join(map(str, value)) if isinstance(value, tuple | list) else repr(value)
     return text if len(text) <= 80 else text[:79] + "…"
 
 
@@ -208,8 +208,8 @@ class Setting(Struct, frozen=True):
 
     @property
     def flag(self) -> str:
-        """Its option on the command line."""
-        return "--" + self.name.replace("_", "-")
+        """Its option on the command line, for those that have one."""
+        return "--" + {"interfaces": "interface", "peers": "peer"}.get(self.name, self.name.replace("_", "-"))
 
     def parse(self, value: object, source: str) -> object:
         """The checked value. Raises: ConfigError naming `source`, what is wrong and what is allowed."""

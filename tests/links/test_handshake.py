@@ -121,7 +121,6 @@ async def test_who_stops_half_way_is_waited_for_no_longer_than_the_silent(role, 
 async def test_a_slow_drip_does_not_gain_time(role, impatient):
     """Each byte is right and in time, and all together take too long."""
     ours, theirs = memory_pipes()
-    start = asyncio.get_running_loop().time()
 
     async def drip() -> None:
         for byte in PREAMBLE + b"\x50\x00" + noise(1000):
@@ -132,7 +131,6 @@ async def test_a_slow_drip_does_not_gain_time(role, impatient):
     with refused(LinkTimeout):
         await shake(role, ours)
     assert not dripping.done()
-    assert asyncio.get_running_loop().time() - start < impatient * 20
     dripping.cancel()
 
 

@@ -64,7 +64,7 @@ def test_version_and_help_load_nothing_heavy():
         (["history", "--serch", "x"], "No such option '--serch'. Did you mean '--search'?"),
         (["config", "gte"], "No such command 'gte'. Did you mean 'get'?"),
         (["--port", "99999"], "--port: port cannot be '99999': it is out of range. Allowed:"),
-        (["--peer", "nowhere"], "--peers: peers cannot be"),
+        (["--peer", "nowhere"], "--peer: peers cannot be"),
         (["--compat", "irc"], "Allowed: empty or p2pchat."),
         (["--nick", "two words"], "The nick 'two words' cannot be used"),
         (["--room", "!"], "The room name '!' cannot be used"),

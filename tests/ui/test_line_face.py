@@ -126,7 +126,7 @@ async def test_a_direct_message_is_seen_by_its_two_and_nobody_else(pair: Pair, t
         ("/away", "You are not away."),
         ("/help nope", "There is no command /nope"),
         ("/edit nothing said yet", "There is no such message in this room."),
-        ("/reply beef hello", "No message here has an id that begins with beef."),
+        ("/edit beef hello", "No message here has an id that begins with beef."),
         ("/search  ", "/search needs WORDS."),
         ("x" * (MAX_TEXT_CHARS + 1), "16,001 characters; 16,000 is the most. It was not sent."),
     ],

@@ -244,7 +244,7 @@ def test_a_second_start_of_a_profile_is_somebody_else_and_says_so(start: Start, 
     two.sees("The profile alice is in use, so you are alice-2 with a temporary identity, gone when you quit.")
     linked(bob, "alice")
     linked(bob, "alice-2")
-    one.sees("alice-2 is here")
+    one.sees("alice-2")
     two.say("/status")
     two.sees("alice-2, a temporary identity")
 

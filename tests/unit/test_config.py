@@ -516,7 +516,7 @@ def test_listing_shows_values_as_toml_with_their_sources(paths: Paths) -> None:
     loaded = load(paths, {"peers": "[::1]:80"}, {"SANDPIPER_NICK": 'a"b'})
     rows = {name: (value, source) for name, value, source in loaded.rows()}
     assert rows["nick"] == ('"a\\"b"', "SANDPIPER_NICK")
-    assert rows["peers"] == ('["[::1]:80"]', "--peers")
+    assert rows["peers"] == ('["[::1]:80"]', "--peer")
     assert rows["keyring"] == ("true", "default")
     text = "\n".join(f"{name} = {value}" for name, (value, _) in rows.items())
     write(paths, text)

@@ -225,8 +225,8 @@ def test_a_single_old_beacon_replayed_again_and_again_stays_ignored():
     old = beacon(0)
     for seconds in range(0, 60, 5):
         one.heard(beacon(seconds), HOST, at(seconds))
-    for seconds in (60, 60.1, 60.2, 65, 70):
-        assert kinds(one.heard(old, HOST, at(seconds))) == [Ignored]
+    for late in (60, 60.1, 60.2, 65, 70):
+        assert kinds(one.heard(old, HOST, at(late))) == [Ignored]
 
 
 def test_our_own_clock_set_while_we_run_hides_nobody():

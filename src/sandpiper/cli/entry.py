@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sandpiper.cli.options import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, EnoughRead
+from sandpiper.cli.options import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, EnoughRead, Unwritable, flush
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +20,7 @@ def run(command: click.Command, name: str, arguments: Sequence[str]) -> int:
     try:
         try:
             code: object = command.main(list(arguments), prog_name=name, standalone_mode=False)
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            flush()
         except click.UsageError as exc:
             usage = exc.ctx.get_usage() if exc.ctx is not None else ""
             hint = f"Try: {exc.ctx.command_path if exc.ctx is not None else name} --help"
@@ -33,6 +32,9 @@ def run(command: click.Command, name: str, arguments: Sequence[str]) -> int:
     except (BrokenPipeError, EnoughRead):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered goes nowhere
         return EXIT_OK
+    except Unwritable as exc:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return fail("output", str(exc), "Make room, or write it elsewhere.", EXIT_FAILED)
     except Exception as exc:
         from sandpiper.errors import SandpiperError
 

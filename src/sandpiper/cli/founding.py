@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sandpiper.cli.options import Options, pass_options, setting, switch
+from sandpiper import __version__
+from sandpiper.cli.options import Options, everywhere, pass_options, setting
 from sandpiper.cli.start import chat
 
 if TYPE_CHECKING:
@@ -14,14 +15,11 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings={"help_option_names": ["-help", "--help", "-h"]})
-@setting("-username", "--username", "nick", metavar="NAME", help="What others call you.")
-@setting("-port", "--port", metavar="PORT", help="TCP port to listen on.")
-@setting("-multicast", "--multicast", metavar="ADDR:PORT", help="Group that finds peers on the LAN.")
-@switch("-debug", "--debug", help="Tell on stderr what happens inside.")
-@switch("--plain", help="Lines of text, no full-screen interface.")
-@switch("--json", help="One JSON object a line on stdout.")
-@switch("--quiet", help="Only messages and errors.")
-@switch("--no-input", help="Never ask anything.")
+@setting("--port", metavar="PORT", help="TCP port to listen on.")
+@setting("--room", metavar="NAME", help="Open room to start in; the old program is heard in general only.")
+@setting("--multicast", metavar="ADDR:PORT", help="Group that finds peers on the LAN.")
+@everywhere
+@click.version_option(__version__, prog_name="p2pchat", message="%(prog)s %(version)s")
 @pass_options
 def p2pchat(options: Options) -> int:
     """Sandpiper under its founding name: chat on this network, also with the old program."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from sandpiper.cli.options import EXIT_OK, Options, everywhere, network, pass_options, put
+from sandpiper.cli.options import EXIT_OK, Options, everywhere, network, pass_options, put, reaching
 from sandpiper.cli.start import is_terminal
 
 SCREENFUL = 100  # messages that `history` shows on a terminal when no number is given
@@ -107,6 +107,7 @@ def peers(options: Options, wait: float) -> int:
 
 @click.command()
 @click.option("--wait", type=click.FloatRange(0, 600), metavar="SECONDS", help="Listen for at least so long.")
+@reaching
 @network
 @everywhere
 @pass_options

@@ -29,6 +29,10 @@ class EnoughRead(Exception):
     """Whoever reads our output has closed it, as `head` does. No failure of ours."""
 
 
+class Unwritable(Exception):
+    """Our output goes where nothing can be written, to a full disk for example."""
+
+
 class Options:
     """What was said on the command line, before or after the subcommand; the later one holds."""
 
@@ -98,7 +102,7 @@ def together(*decorators: Decorator) -> Decorator:
 everywhere = together(
     setting("--nick", "--username", "nick", metavar="NAME", help="What others call you."),
     setting("--profile", metavar="NAME", help="Identity, history and settings; by default those of the nick."),
-    switch("--plain", help="Lines of text, no full-screen interface."),
+    switch("--plain", help="Lines of text; today there is nothing else."),
     switch("--json", help="One JSON object a line on stdout."),
     switch("--debug", help="Tell on stderr what happens inside, and log more."),
     switch("--quiet", "-q", "quiet", help="Only messages and errors."),
@@ -108,11 +112,14 @@ network = together(
     setting("--multicast", metavar="ADDR:PORT", help="Group that finds peers on the LAN."),
     setting("--interface", "interfaces", metavar="NAME", multiple=True, help="Network interface to use; repeatable."),
 )
-chatting = together(
-    setting("--room", metavar="NAME", help="Open room to start in."),
+reaching = together(
     setting("--port", metavar="PORT", help="TCP port to listen on."),
     setting("--peer", "peers", metavar="HOST:PORT", multiple=True, help="Link to this address; repeatable."),
     setting("--compat", metavar="DIALECT", help="Speak an old dialect too: p2pchat."),
+)
+chatting = together(
+    setting("--room", metavar="NAME", help="Open room to start in."),
+    reaching,
     setting("--linger", metavar="SECONDS", help="How long to wait for delivery at the end of input."),
     switch("--no-multicast", help="Neither look for peers on the LAN nor be found there."),
 )
@@ -127,3 +134,16 @@ def put(text: str) -> None:
         sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
     except BrokenPipeError:
         raise EnoughRead from None  # click would make a failure of it
+    except OSError as exc:
+        raise Unwritable(f"The output could not be written: {exc.strerror or exc}.") from exc
+
+
+def flush() -> None:
+    """Have what was written really written, and hear of it when that fails."""
+    if sys.stdout is not None:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as exc:
+            raise Unwritable(f"The output could not be written: {exc.strerror or exc}.") from exc

@@ -70,6 +70,31 @@ def config_path(options: Options) -> int:
     return EXIT_OK
 
 
+@config.command("passphrase")
+@click.option("--remove", is_flag=True, help="Take the passphrase away.")
+@everywhere
+@pass_options
+def config_passphrase(options: Options, remove: bool) -> int:
+    """Put the profile's key under a passphrase, or change or remove it. Asked for, never an argument."""
+    from sandpiper.cli.start import can_ask, open_chosen
+    from sandpiper.errors import ConfigError, UsageError
+    from sandpiper.store.profile import set_passphrase
+
+    if not can_ask(options):
+        raise UsageError("A passphrase is typed by a person.", hint="Run this on a terminal, without --no-input.")
+    paths, loaded = options.load()
+    with open_chosen(paths, loaded, nick=True, passphrase=True) as profile:
+        if profile.temporary:
+            raise ConfigError("The profile is in use by another process.", hint="Close that one first.")
+        new = None
+        if not remove:
+            new = click.prompt("New passphrase", hide_input=True, confirmation_prompt=True, err=True)
+        for note in set_passphrase(profile, new):
+            options.narrate(note)
+        options.narrate(f"The key of {profile.name} is {'under the new passphrase' if new else 'under none'} now.")
+    return EXIT_OK
+
+
 def _settings(options: Options, name: str | None) -> int:
     from sandpiper.faces import archive
 

@@ -37,20 +37,27 @@ def chat(options: Options) -> int:
         history_lines=settings.history_lines,
     )
     network_settings = node_settings(settings, multicast="no_multicast" not in switches)
-    with _open_profile(paths, loaded, ask=prompt and "no_input" not in switches) as profile:
+    asked = can_ask(options)
+    with open_chosen(paths, loaded, nick=asked and prompt, passphrase=asked) as profile:
         return asyncio.run(line.run(profile, network_settings, chosen, narrator))
 
 
-def _open_profile(paths: Paths, loaded: Loaded, *, ask: bool) -> Profile:
-    """Open the profile that the settings mean; at the very first start, offer a nick."""
+def can_ask(options: Options) -> bool:
+    """True when a person is there to answer, wherever the data goes."""
+    return is_terminal(sys.stdin) and is_terminal(sys.stderr) and "no_input" not in options.switches
+
+
+def open_chosen(paths: Paths, loaded: Loaded, *, nick: bool, passphrase: bool) -> Profile:
+    """Open the profile that the settings mean. `nick`: offer one at the very first start; `passphrase`: ask for it."""
     from sandpiper.faces.archive import chosen_profile
     from sandpiper.store.profile import open_profile, suggest_nick
 
     settings = loaded.settings
-    nick, name = settings.nick or None, chosen_profile(settings, paths)
+    called, name = settings.nick or None, chosen_profile(settings, paths)
     if name is None:
-        name = nick = _ask_nick(suggest_nick()) if ask else suggest_nick()
-    return open_profile(paths, name, nick=nick, passphrase=_ask_passphrase if ask else None, keyring=settings.keyring)
+        name = called = _ask_nick(suggest_nick()) if nick else suggest_nick()
+    ask = _ask_passphrase if passphrase else None
+    return open_profile(paths, name, nick=called, passphrase=ask, keyring=settings.keyring)
 
 
 def _ask_nick(suggested: str) -> str:

@@ -194,7 +194,7 @@ class Engine:
                 return self._post(self._membership(room), body, now)
             case SetPresence(nick=nick, status=status):
                 self.nick, self.status = nick, status
-                everyone = self.linked()
+                everyone = tuple(self._peers)  # also whose hello has not come yet: ours has gone, with the old nick
                 return [Send(everyone, Presence(nick, status))] if everyone else []
             case SetTyping(room=room):
                 return self._typing(self._membership(room), now)
@@ -320,8 +320,8 @@ class Engine:
         """Tell those who may know of the room that was joined or left: others would learn that there is one."""
         return [
             Send((key,), Rooms(self._tags_for(key)))
-            for key, peer in self._peers.items()
-            if peer.greeted and changed.roster.admits(key)
+            for key in self._peers  # our hello named the rooms of before, to whoever has not said its own yet, too
+            if changed.roster.admits(key)
         ]
 
     def _post(self, membership: _Membership, body: AnyBody, now: Now) -> list[Effect]:

@@ -24,20 +24,22 @@ class Names:
 
     def __init__(self, me: PeerKey, nick: str) -> None:
         self._nicks: dict[PeerKey, str] = {}
+        self._alikes: dict[PeerKey, str] = {}  # the same as `_alike` has it, which takes a while to find out
         self._owner: dict[str, PeerKey] = {}
         self.learn(me, nick)
 
     def learn(self, key: PeerKey, nick: str) -> None:
         """`key` is called `nick` now (already safe to show)."""
-        old = self._nicks.get(key)
-        self._nicks[key] = nick
-        if old is not None and _alike(old) != _alike(nick) and self._owner.get(_alike(old)) == key:
-            del self._owner[_alike(old)]
-            for other, theirs in self._nicks.items():
-                if _alike(theirs) == _alike(old):
-                    self._owner[_alike(old)] = other
-                    break
-        self._owner.setdefault(_alike(nick), key)
+        if self._nicks.get(key) == nick:
+            return
+        old, new = self._alikes.get(key), _alike(nick)
+        self._nicks[key], self._alikes[key] = nick, new
+        if old is not None and old != new and self._owner.get(old) == key:
+            del self._owner[old]
+            next_one = next((other for other, theirs in self._alikes.items() if theirs == old), None)
+            if next_one is not None:
+                self._owner[old] = next_one
+        self._owner.setdefault(new, key)
 
     def nick(self, key: PeerKey) -> str:
         """The nick as its owner wrote it."""
@@ -48,13 +50,13 @@ class Names:
         nick = self._nicks.get(key)
         if nick is None:
             return short(key)
-        if _MARK not in nick and self._owner.get(_alike(nick)) == key:
+        if _MARK not in nick and self._owner.get(self._alikes[key]) == key:
             return nick
-        return f"{nick}{_MARK}{self._digits(key, _alike(nick))}"
+        return f"{nick}{_MARK}{self._digits(key)}"
 
-    def _digits(self, key: PeerKey, alike: str) -> str:
+    def _digits(self, key: PeerKey) -> str:
         older = takewhile(lambda one: one != key, self._nicks)
-        twins = [one.hex() for one in older if _alike(self._nicks[one]) == alike]
+        twins = [one.hex() for one in older if self._alikes[one] == self._alikes[key]]
         whole, count = key.hex(), _DIGITS
         while any(twin.startswith(whole[:count]) for twin in twins):
             count += _DIGITS

@@ -7,11 +7,11 @@ import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from sandpiper.core.events import Accepted, RoomChanged
+from sandpiper.core.events import Accepted, Delivered, PeerChanged, RoomChanged
 from sandpiper.errors import LocalProtocolError, SandpiperError
 from sandpiper.faces.commands import Call, execute, parse
 from sandpiper.faces.context import Context
-from sandpiper.faces.people import PLAIN_ROOM_NAME, People
+from sandpiper.faces.people import PLAIN_ROOM, PLAIN_ROOM_NAME, People
 from sandpiper.faces.pipes import Pipes
 from sandpiper.faces.recent import Recent
 from sandpiper.faces.report import Report, Start
@@ -23,7 +23,7 @@ from sandpiper.faces.terminal import Ended, PromptState, TooLong
 from sandpiper.faces.transcript import Transcript
 from sandpiper.faces.transcript import skipped as skipped_line
 from sandpiper.net.interfaces import list_interfaces
-from sandpiper.node import Node, NodeSettings
+from sandpiper.node import Node, NodeSettings, PlainPeer
 from sandpiper.wire.text import check_room_name
 
 if TYPE_CHECKING:
@@ -109,6 +109,8 @@ class LineFace:
         self._ended: asyncio.Future[Reason] = asyncio.get_running_loop().create_future()
         self._moved = asyncio.Event()
         self._sent: set[RoomId] = set()  # rooms in which we have said something in this run
+        self._heard: set[RoomId] = set()  # those in which somebody has it
+        self._leaving = False
 
     # ------------------------------------------------------------ Face
 
@@ -149,13 +151,19 @@ class LineFace:
         if self._early is not None:
             self._early.append(notice)
             return
+        if self._leaving and isinstance(notice, PeerChanged | PlainPeer):
+            return  # it is we who go
         self._people.learn(notice)
         self._report.notice(notice)
+        if isinstance(notice, Delivered) and notice.delivered:
+            self._heard.add(notice.room)
         self._moved.set()
         if not isinstance(notice, Accepted):
             self._prompt()
         elif notice.mine and not notice.history:
             self._sent.add(notice.record.room)
+            if notice.record.room == PLAIN_ROOM and self._people.plain:
+                self._heard.add(PLAIN_ROOM)  # the old dialect confirms nothing
 
     def _prompt(self) -> None:
         if not self._terminal.interactive:
@@ -217,6 +225,7 @@ class LineFace:
                     task.result()
             return self._ended.result() if self._ended.done() else "stopped"
         finally:
+            self._leaving = True
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -286,5 +295,6 @@ class LineFace:
             self._report.narrate("undelivered", f"{messages} not with everybody yet.", kept)
 
     def _unheard(self) -> list[RoomId]:
-        """Rooms in which we have said something and nobody is."""
-        return [room for room in self._sent if self._node.room(room) is not None and not self._people.here(room)]
+        """Rooms in which we have said something, nobody is, and nobody was who got it."""
+        rooms = (room for room in self._sent - self._heard if self._node.room(room) is not None)
+        return [room for room in rooms if not self._people.here(room)]

@@ -65,9 +65,15 @@ async def msg(context: Context, arguments: Arguments) -> None:
 
 async def reply(context: Context, arguments: Arguments) -> None:
     """/reply: answer a message."""
-    text = checked(arguments["text"])
-    target = await find_message(context, arguments.get("message") or "^")
-    context.node.post(context.room, Text(text, reply_to=target.id))
+    word, text = arguments.get("message"), arguments["text"]
+    try:
+        target = await find_message(context, word or "^")
+    except UsageError as exc:
+        if word is None or exc.code != "no_message" or not word.isalnum():
+            raise
+        # No message has such an id: "added", "face" and "2024" are words, too.
+        target, text = await find_message(context, "^"), f"{word} {text}"
+    context.node.post(context.room, Text(checked(text), reply_to=target.id))
 
 
 async def react(context: Context, arguments: Arguments) -> None:

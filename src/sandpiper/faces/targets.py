@@ -63,7 +63,8 @@ async def find_message(context: Context, target: str, *, own: bool = False) -> M
 def _by_id(reader: Reader, room: RoomId, target: str) -> Message:
     found = reader.find(room, target)
     if not found:
-        raise UsageError(f"No message here has an id that begins with {target}.", hint=HINT, code="no_message")
+        hint = f"{HINT} Or is {target} a word of your text? Then put a ^ in front of it."
+        raise UsageError(f"No message here has an id that begins with {target}.", hint=hint, code="no_message")
     if len(found) > 1:
         raise UsageError(f"{len(found)} messages have ids that begin with {target}.", hint="Give more of its digits.")
     return found[0]

@@ -184,9 +184,10 @@ class Transcript:
         self._day = today
         self._put(lines)
 
-    def _happened(self, *parts: str | Span) -> None:
-        now = int(datetime.now(UTC).timestamp() * 1000)
-        self._live(render.happened(now, self._look(), *parts))
+    def _happened(self, *parts: str | Span, time_ms: int | None = None) -> None:
+        """Something that happened, now or at `time_ms`."""
+        time_ms = int(datetime.now(UTC).timestamp() * 1000) if time_ms is None else time_ms
+        self._live(render.happened(time_ms, self._look(), *parts))
 
     def _news(self, *parts: str | Span) -> None:
         """Comings and goings, which a quiet face leaves out."""
@@ -206,7 +207,7 @@ class Transcript:
             self._record(notice.record, late=notice.late)
 
     def _record(self, record: Record, *, late: bool) -> None:
-        room, showing = record.room, self._showing
+        room, showing, at = record.room, self._showing, record.time
         label = showing.label(room)
         who: list[str | Span] = [f"{label} " if label else "", showing.name(record.author, room).span]
         match record.body:
@@ -219,17 +220,21 @@ class Transcript:
             case Edit(target=target, text=text):
                 known = self._recent.find(room, target)
                 if known is not None and known.author == record.author:
-                    self._happened(*who, " edited ", showing.said(room, target), f" to: {text}")
+                    self._happened(*who, " edited ", showing.said(room, target), f" to: {text}", time_ms=at)
                     self._recent.changed(target, text)
             case Retract(target=target):
                 known = self._recent.find(room, target)
                 if known is not None and known.author == record.author:
-                    self._happened(*who, f" deleted the message of {render.clock(known.time, self._look())}")
+                    self._happened(
+                        *who, f" deleted the message of {render.clock(known.time, self._look())}", time_ms=at
+                    )
                     self._recent.changed(target, "")
             case React(target=target, emoji=emoji, add=add):
-                self._happened(*who, f" put {emoji} on " if add else f" took {emoji} off ", showing.said(room, target))
+                self._happened(
+                    *who, f" put {emoji} on " if add else f" took {emoji} off ", showing.said(room, target), time_ms=at
+                )
             case Topic(text=text):
-                self._happened(*who, f" set the topic: {text}" if text else " took the topic away")
+                self._happened(*who, f" set the topic: {text}" if text else " took the topic away", time_ms=at)
             case Profile() | Unknown():
                 pass  # presence tells names; kinds of later versions say nothing to us
             case _:
@@ -264,8 +269,11 @@ class Transcript:
 
     def _listeners(self, room: RoomId, members: int) -> None:
         """Say once that nobody else is there to hear us."""
+        ours = self._node.room(room)
         if members or self._people.here(room) or room in self._lonely:
             return
+        if ours is not None and ours.peer in self._node.linked():
+            return  # linked, and about to share the direct room that we have just opened
         self._lonely.add(room)
         other = self._showing.other(room)
         absent = f"{other.text} is not linked" if other is not None else f"Nobody else is in {self._people.room(room)}"
