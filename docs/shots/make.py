@@ -19,7 +19,7 @@ import pyte
 
 HERE = Path(__file__).parent
 PROGRAM = Path(sys.executable).with_name("sandpiper")
-COLUMNS, ROWS = 88, 20
+COLUMNS, ROWS = 88, 23
 CELL, LINE, PAD = 8.4, 18, 14
 BACKGROUND, FOREGROUND = "#16181d", "#d7dae0"
 COLOURS = {

@@ -24,6 +24,7 @@ from sandpiper.net.tcp import TcpPipe, dial, listen
 from sandpiper.testing.conformance import DEADLINE, noise, read_to_end, refused, turns, until
 from sandpiper.wire.frames import AnyFrame, Bye, Ping, Pong, Presence, Records, decode_frame, encode_frame
 from sandpiper.wire.ids import PeerKey
+from sandpiper.wire.limits import HANDSHAKE_SECONDS
 from sandpiper.wire.records import Record
 
 HOST = "127.0.0.1"
@@ -832,7 +833,7 @@ async def test_leaving_waits_for_no_stranger_and_no_dial(clock):
         await pass_time(0, small)
         await until(lambda: held and len(small.links._strangers) == 3, "the callers")
         start = loop.time()
-    assert loop.time() - start < links_module.HANDSHAKE_SECONDS / 2
+    assert loop.time() - start < HANDSHAKE_SECONDS / 2
     assert large.ups == []
     for pipe in strangers:
         with contextlib.suppress(LinkLost):

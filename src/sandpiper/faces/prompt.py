@@ -201,6 +201,7 @@ class Prompt:
                 long = len(text.encode("utf-8", "replace")) > MAX_INPUT_BYTES
                 self._inbox.put(TooLong() if long else Typed(text), wait=False)
             buffer.reset(append_to_history=bool(text.strip()))
+            buffer.load_history_if_not_yet_loaded()  # else only the next drawing does, and Up before it does nothing
 
         @keys.add("escape", "enter", filter=typing)
         def _(event: KeyPressEvent) -> None:
