@@ -10,6 +10,9 @@ from typing import NamedTuple
 import pytest
 from hypothesis import settings
 
+# Shipped, and full of assertions that should say what they compared; before any test imports it.
+pytest.register_assert_rewrite("sandpiper.testing.conformance")
+
 TESTS = Path(__file__).parent
 
 

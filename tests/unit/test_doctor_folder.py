@@ -1,9 +1,12 @@
 """The doctor looks at real directories and history files."""
 
+import contextlib
 import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -97,15 +100,33 @@ def test_wrong_rights_are_found_and_the_printed_commands_mend_them(paths: Paths,
     assert "open_to_others" not in {finding.code for finding in judge_data(Facts(folder=probe_folder(paths, "")))}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_folder_without_rights_cannot_be_written(paths: Paths):
-    paths.data_dir.chmod(0o500)
+NOBODY = 65534
+
+
+@contextlib.contextmanager
+def without_rights() -> Iterator[None]:
+    """Be nobody in the block, when we are root: root may write everywhere."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(NOBODY)
     try:
-        folder = probe_folder(paths, "")
+        yield
     finally:
-        paths.data_dir.chmod(0o700)
-    assert folder.refused is not None
-    assert not folder.full
+        if root:
+            os.seteuid(0)
+
+
+def test_folder_without_rights_cannot_be_written() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # not below tmp_path, which nobody may enter
+        home = Path(folder)
+        home.chmod(0o555)
+        try:
+            with without_rights():
+                found = probe_folder(Paths(home, home, home), "")
+        finally:
+            home.chmod(0o700)
+    assert found.refused is not None
+    assert not found.full
 
 
 def test_file_in_place_of_the_folder_is_told(paths: Paths, tmp_path: Path):

@@ -30,10 +30,10 @@ def run(command: click.Command, name: str, arguments: Sequence[str]) -> int:
         except (click.Abort, KeyboardInterrupt):
             return EXIT_INTERRUPTED
     except (BrokenPipeError, EnoughRead):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered goes nowhere
+        _drop_output()
         return EXIT_OK
     except Unwritable as exc:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return fail("output", str(exc), "Make room, or write it elsewhere.", EXIT_FAILED)
     except Exception as exc:
         from sandpiper.errors import SandpiperError
@@ -48,6 +48,17 @@ def run(command: click.Command, name: str, arguments: Sequence[str]) -> int:
         text = f"This is a mistake in Sandpiper: {type(exc).__name__}: {exc}."
         return fail("bug", text, "The log file says more; so does --debug.", EXIT_FAILED)
     return code if isinstance(code, int) else EXIT_OK
+
+
+def _drop_output() -> None:
+    """What is still buffered goes nowhere, and Python does not stumble over it at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    try:
+        sys.stderr.flush()
+    except OSError:  # the terminal is closed: that one, too
+        os.dup2(nowhere, sys.stderr.fileno())
+    os.close(nowhere)
 
 
 class _Failure:

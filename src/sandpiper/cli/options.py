@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -132,10 +133,15 @@ def put(text: str) -> None:
     encoding = sys.stdout.encoding or "utf-8"
     try:
         sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
-    except BrokenPipeError:
-        raise EnoughRead from None  # click would make a failure of it
-    except OSError as exc:
-        raise Unwritable(f"The output could not be written: {exc.strerror or exc}.") from exc
+    except OSError as exc:  # click would make a failure of a broken pipe
+        raise _unwritten(exc) from exc
+
+
+def _unwritten(exc: OSError) -> Exception:
+    """A reader that has gone (a closed terminal gives EIO) has read enough; anything else is a failure."""
+    if isinstance(exc, BrokenPipeError) or exc.errno == errno.EIO:
+        return EnoughRead()
+    return Unwritable(f"The output could not be written: {exc.strerror or exc}.")
 
 
 def flush() -> None:
@@ -143,7 +149,5 @@ def flush() -> None:
     if sys.stdout is not None:
         try:
             sys.stdout.flush()
-        except BrokenPipeError:
-            raise
         except OSError as exc:
-            raise Unwritable(f"The output could not be written: {exc.strerror or exc}.") from exc
+            raise _unwritten(exc) from exc
