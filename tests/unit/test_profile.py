@@ -332,7 +332,7 @@ def test_any_name_maps_to_a_directory_and_back(text: str) -> None:
         name = profile_name(text)
     except UsageError:
         return
-    leaf = profile._directory_name(name)
+    leaf = profile.directory_name(name)
     assert profile._name_of(leaf) == name
     assert len(leaf) <= profile.MAX_DIRECTORY_CHARS
     assert Path(leaf).name == leaf
@@ -355,7 +355,7 @@ def test_name_settles_for_every_character() -> None:
 @given(st.text("%;.-abc63fon0\\/A", max_size=12))
 def test_directory_that_is_not_ours_is_no_profile(leaf: str) -> None:
     name = profile._name_of(leaf)
-    assert name is None or profile._directory_name(name) == leaf
+    assert name is None or profile.directory_name(name) == leaf
 
 
 def test_listing_leaves_out_what_is_not_a_profile(paths: Paths) -> None:

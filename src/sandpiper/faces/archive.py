@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
+from sandpiper.core.names import Names
 from sandpiper.errors import StoreError, UsageError
 from sandpiper.faces import events
 from sandpiper.faces.events import encode, timestamp
 from sandpiper.faces.people import PLAIN_MARK, room_label
 from sandpiper.faces.spans import columns
 from sandpiper.store.profile import (
-    _directory_name,  # the only way from a profile's name to its files without taking its lock
+    directory_name,
     last_profile,
     list_profiles,
     profile_name,
@@ -71,7 +72,7 @@ def profile_directory(settings: Settings, paths: Paths) -> Path:
         which = f"There is no profile {name}." if name else "There is no history yet."
         hint = f"There are: {', '.join(known)}" if known else "Start sandpiper once."
         raise StoreError(which, hint=hint, code="no_profile")
-    return paths.profiles / _directory_name(name)
+    return paths.profiles / directory_name(name)
 
 
 def parse_time(text: str, now: datetime | None = None) -> int:
@@ -115,7 +116,11 @@ class Archive:
         self._reader = Reader(directory / "history.db")
         self._me = _public_key(directory)
         self._rooms = {row.room: row for row in self._reader.rooms()}
-        self._shown: dict[str, PeerKey] = {}
+        self._names = Names(self._me or PeerKey(b""), "")
+        self._met: set[PeerKey] = set()
+        for peer in self._reader.acquaintances():
+            self._names.learn(peer.key, peer.nick)
+            self._met.add(peer.key)
 
     def __enter__(self) -> Archive:
         return self
@@ -134,7 +139,7 @@ class Archive:
 
     def label(self, row: RoomRow) -> str:
         """`#general`, or `@bob`."""
-        return room_label(row.name, (row.peer_nick or short(row.peer)) if row.peer is not None else None)
+        return room_label(row.name, self._names.show(row.peer) if row.peer is not None else None)
 
     def find_room(self, text: str) -> RoomRow:
         """The room meant by `#general`, `general` or `@bob`.
@@ -182,13 +187,12 @@ class Archive:
         )
 
     def _name(self, message: Message) -> str:
-        """Whoever is first met with a nick has it bare, as on the screen."""
+        """As on the screen: whoever was met first with a nick has it bare."""
         if message.plain:
             return message.nick + PLAIN_MARK
-        if not message.nick:
-            return short(message.author)
-        owner = self._shown.setdefault(message.nick.casefold(), message.author)
-        return message.nick if owner == message.author else f"{message.nick}~{message.author[:2].hex()}"
+        if message.author not in self._met and message.nick:
+            self._names.learn(message.author, message.nick)
+        return self._names.show(message.author)
 
 
 def room_lines(kept: Archive, *, as_json: bool) -> Iterator[str]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sandpiper.config import Address
+from sandpiper.core.names import Names
 from sandpiper.errors import StoreError
 from sandpiper.faces import events
 from sandpiper.faces.archive import Archive, profile_directory
@@ -14,6 +15,7 @@ from sandpiper.faces.doctor.probes.air import probe_air
 from sandpiper.faces.events import encode, timestamp
 from sandpiper.faces.spans import columns
 from sandpiper.net.interfaces import list_interfaces
+from sandpiper.wire.ids import PeerKey
 from sandpiper.wire.text import clean_line
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def peer_lines(settings: Settings, paths: Paths, wait: float, *, as_json: bool) 
     """
     try:
         with Archive(profile_directory(settings, paths)) as kept:
-            known = kept.reader.peers()
+            known = kept.reader.acquaintances()
     except StoreError as exc:
         if exc.code != "no_profile" or settings.profile:
             raise
@@ -62,13 +64,16 @@ def look(settings: Settings, wait: float, known: list[PeerRow]) -> list[events.K
             probe_air(Address(*settings.multicast), settings.interfaces, own, lan=True, wait=wait, patient=True)
         )
         heard = air.peers
-    rows = {row.key.hex(): row for row in known}
+    names = Names(PeerKey(b""), "")
+    for one in known:
+        names.learn(one.key, one.nick)
+    rows = {row.key.hex(): row for row in sorted(known, key=lambda row: row.last_seen, reverse=True)}
     out: list[events.Known] = []
     for peer in heard:
         row = rows.pop(peer.key, None) if peer.key else None
         out.append(
             events.Known(
-                nick=clean_line(peer.nick, 64),
+                nick=_shown(names, peer),
                 key=peer.key,
                 here=True,
                 addresses=tuple(str(place) for place in peer.places),
@@ -80,7 +85,7 @@ def look(settings: Settings, wait: float, known: list[PeerRow]) -> list[events.K
         )
     out += [
         events.Known(
-            nick=row.nick,
+            nick=names.show(row.key),
             key=row.key.hex(),
             here=False,
             first_seen=timestamp(row.first_seen),
@@ -90,6 +95,16 @@ def look(settings: Settings, wait: float, known: list[PeerRow]) -> list[events.K
         for row in rows.values()
     ]
     return out
+
+
+def _shown(names: Names, peer: HeardPeer) -> str:
+    """What somebody heard is called: a nick is only what a beacon says, so an acquaintance keeps it against it."""
+    nick = clean_line(peer.nick, 64)
+    if not peer.key:
+        return nick
+    key = PeerKey(bytes.fromhex(peer.key))
+    names.learn(key, nick)
+    return names.show(key)
 
 
 def ago(time: str, now: datetime | None = None) -> str:

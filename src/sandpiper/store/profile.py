@@ -120,7 +120,7 @@ def open_profile(
     """
     spelled, name = name, profile_name(name)
     nick = check_nick(nick) if nick else None
-    directory, temporary = paths.profiles / _directory_name(name), paths.data_dir / "temporary"
+    directory, temporary = paths.profiles / directory_name(name), paths.data_dir / "temporary"
     with disk_errors(directory):
         paths.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         paths.profiles.mkdir(mode=0o700, exist_ok=True)
@@ -191,7 +191,7 @@ def profile_name(text: str) -> str:
     name = text
     for _ in range(2):  # folding can undo the normal form; the second round settles it for every character
         name = unicodedata.normalize("NFC", name.strip().casefold())
-    if not name or name != clean_line(name, MAX_NAME_CHARS) or len(_directory_name(name)) > MAX_DIRECTORY_CHARS:
+    if not name or name != clean_line(name, MAX_NAME_CHARS) or len(directory_name(name)) > MAX_DIRECTORY_CHARS:
         raise UsageError(
             f"The profile name {clean_line(text, 40)!r} cannot be used: it is empty, too long, or has characters that "
             "cannot be seen.",
@@ -226,7 +226,7 @@ def suggest_nick(rng: Callable[[int], bytes] = os.urandom) -> str:
     return f"anon-{1000 + int.from_bytes(rng(4), 'big') % 9000}"
 
 
-def _directory_name(name: str) -> str:
+def directory_name(name: str) -> str:
     """A profile's name as a directory's on every system: what is unsafe becomes `%<code point in hex>;`."""
     escaped = _UNSAFE.sub(lambda found: f"%{ord(found[0]):x};", name)
     reserved = escaped.partition(".")[0] in _RESERVED
@@ -234,10 +234,10 @@ def _directory_name(name: str) -> str:
 
 
 def _name_of(directory: str) -> str | None:
-    """The reverse of `_directory_name`; None for what it cannot have made."""
+    """The reverse of `directory_name`; None for what it cannot have made."""
     with suppress(ValueError, OverflowError, UsageError):
         name = profile_name(_ESCAPED.sub(lambda found: chr(int(found[1], 16)), directory))
-        return name if _directory_name(name) == directory else None
+        return name if directory_name(name) == directory else None
     return None
 
 
