@@ -264,6 +264,7 @@ def test_two_peers_talk_and_one_leaves(ids: tuple[str, str], timestamps: Any, gr
             bob.stop()
         assert alice.wait_for(lambda: bob.peer_id not in alice.peers)
         assert alice.linked == []
+        assert alice.wait_for(lambda: "leave" in {e.type for e in alice.datagrams if e.direction == "in"})
     for peer in (alice, bob):
         assert [(entry.type, entry.message and entry.message["sequence"]) for entry in peer.lines][:2] == [
             ("join", 0),
@@ -272,7 +273,6 @@ def test_two_peers_talk_and_one_leaves(ids: tuple[str, str], timestamps: Any, gr
         assert peer.rejected.total() == 0
         assert not peer.failures
     assert [entry.type for entry in alice.lines if entry.direction == "in"] == ["join", "chat", "leave"]
-    assert "leave" in {entry.type for entry in alice.datagrams if entry.direction == "in"}
 
 
 def test_the_port_is_from_the_old_range(group: tuple[str, int]) -> None:
