@@ -104,17 +104,18 @@ async def status(context: Context, arguments: Arguments) -> None:
         if (link := node.link(peer)) is not None
     )
     undelivered = node.undelivered()
+    if not linked:
+        delivery = "nobody is linked; what you write is kept, and delivered when you meet"
+    elif undelivered:
+        delivery = f"{undelivered} of your messages are still on their way to somebody linked"
+    else:
+        delivery = "all linked members have all your messages"
     lines = [
         line(dim("  you       "), f"{node.nick}, {profile}" + (f", away: {node.status}" if node.status else "")),
         line(dim("  key       "), " ".join(key[i : i + 8] for i in range(0, len(key), 8))),
         line(dim("  port      "), str(node.port)),
         line(dim("  links     "), f"{len(linked)}: {links}" if links else "none"),
-        line(
-            dim("  delivery  "),
-            "all linked members have all your messages"
-            if not undelivered
-            else f"{undelivered} of your messages are still on their way to somebody linked",
-        ),
+        line(dim("  delivery  "), delivery),
         line(dim("  security  "), "links are encrypted; open rooms (#) admit anyone on this network"),
     ]
     if people.plain:
