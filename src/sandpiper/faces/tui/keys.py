@@ -1,0 +1,77 @@
+"""The keys of the screen, as one table: what each action is called, what it does, and which keys do it.
+
+People change keys with the setting `keys`, a list of `action=key` (`jump=ctrl+j`); several keys for one action are
+separated by `/`, and an empty key takes the action's keys away.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from textual.binding import Binding
+
+from sandpiper.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Key(Struct, frozen=True):
+    """One row: `keys` as Textual spells them; `label` for the key hints (empty: not hinted)."""
+
+    action: str
+    keys: tuple[str, ...]
+    help: str
+    label: str = ""
+
+
+KEYS: tuple[Key, ...] = (
+    Key("jump", ("ctrl+k",), "jump to a room, a person, a command or a message", "jump"),
+    Key("search", ("ctrl+f",), "search the history", "find"),
+    Key("help", ("f1",), "all keys and commands", "help"),
+    Key("next_unread", ("alt+a",), "go to the next unread room, mentions first"),
+    Key("next_room", ("alt+down",), "go to the next room"),
+    Key("previous_room", ("alt+up",), "go to the room above"),
+    Key("page_up", ("pageup",), "scroll back"),
+    Key("page_down", ("pagedown",), "scroll forward"),
+    Key("oldest", ("ctrl+home",), "go to the first message"),
+    Key("newest", ("ctrl+end",), "go to the last message"),
+    Key("bare", ("alt+l",), "show the transcript alone, for copying with the terminal's own selection"),
+    Key("copy_selection", ("ctrl+c",), "copy what is selected with the mouse; otherwise clear the line, twice: quit"),
+    Key("quit", ("ctrl+q",), "say goodbye and end"),
+)
+"""Alt+1 to Alt+9 go to a room by its number, and are not in the table."""
+
+
+def bindings(changes: Iterable[str] = ()) -> list[Binding]:
+    """The bindings of the screen with a person's changes.
+
+    Raises:
+        ConfigError: a change names no action, or a key that is taken.
+    """
+    keys = {key.action: key.keys for key in KEYS}
+    for change in changes:
+        action, _, wanted = change.partition("=")
+        action = action.strip().replace("-", "_")
+        if action not in keys:
+            raise ConfigError(
+                f"The setting keys names {action!r}, which is no action.",
+                hint=f"Actions: {', '.join(keys)}.",
+                code="bad_setting",
+            )
+        keys[action] = tuple(key.strip() for key in wanted.split("/") if key.strip())
+    owner: dict[str, str] = {}
+    for action, chosen in keys.items():
+        for key in chosen:
+            if owner.setdefault(key, action) != action:
+                raise ConfigError(
+                    f"The setting keys gives {key} to both {owner[key]} and {action}.",
+                    hint="Give one of them another key.",
+                    code="bad_setting",
+                )
+    return [
+        Binding(key, action, next(row.help for row in KEYS if row.action == action), show=False, priority=True)
+        for action, chosen in keys.items()
+        for key in chosen
+    ]

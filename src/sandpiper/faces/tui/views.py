@@ -1,0 +1,238 @@
+"""What passes between the screen and the backstage: frozen values in both directions, and nothing else.
+
+The screen asks by calling `Backstage`, which never waits; the backstage tells with tuples of `Update`s. Every text in
+them is safe to show.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from msgspec import Struct
+
+from sandpiper.core.events import RoomKind
+from sandpiper.faces.spans import Line
+from sandpiper.faces.verifying import Comparison
+from sandpiper.store.reader import Message
+from sandpiper.wire.ids import PeerKey, RecordId, RoomId
+
+if TYPE_CHECKING:
+    from sandpiper.store.reader import Reader
+
+Place = tuple[int, bytes]
+"""Where an entry stands in its room: order clock and record id (`Message.place`)."""
+
+Presence = Literal["here", "away", "gone"]
+
+
+# ---------------------------------------------------------------- how things are
+
+
+class Us(Struct, frozen=True):
+    """Who we are in this run. `address` is where others on this network reach us; `home` what is kept where."""
+
+    key: PeerKey
+    nick: str
+    status: str
+    profile: str
+    temporary: bool
+    address: str
+    port: int
+    multicast: bool
+    compat: bool
+
+
+class Who(Struct, frozen=True):
+    """What somebody is called; `colour` is an index into the palette of a theme, as `faces.colours` gives it."""
+
+    name: str
+    colour: int
+    verified: bool = False
+    plain: bool = False
+
+
+class Missing(Struct, frozen=True):
+    """`count` messages of somebody are known to exist and not here yet."""
+
+    name: str
+    count: int
+
+
+class RoomView(Struct, frozen=True):
+    """A room that we are in. `others` are linked members; `read` is the place of the newest message ever seen in it;
+    `fetching` older messages are on their way.
+    """
+
+    id: RoomId
+    label: str
+    kind: RoomKind
+    peer: PeerKey | None
+    topic: str
+    others: int
+    unread: int
+    mentions: int
+    read: Place
+    fetching: int = 0
+    missing: tuple[Missing, ...] = ()
+
+
+class PeerView(Struct, frozen=True):
+    """Somebody, linked now or known from before. `room` is our direct room with them, open or not; `seen` is when they
+    were last linked, ms since 1970 (0: now, or unknown); `rtt` in seconds.
+    """
+
+    key: PeerKey
+    name: str
+    colour: int
+    verified: bool
+    presence: Presence
+    status: str
+    path: str
+    rtt: float | None
+    seen: int
+    room: RoomId
+    unread: int
+    plain: bool = False
+
+
+# ---------------------------------------------------------------- what the backstage tells
+
+
+class Around(Struct, frozen=True):
+    """Everything around the transcript as it is now; sent anew when something of it has changed."""
+
+    us: Us
+    rooms: tuple[RoomView, ...]
+    peers: tuple[PeerView, ...]
+
+
+class Named(Struct, frozen=True):
+    """What authors are called from now on, in addition to those named before."""
+
+    who: dict[PeerKey, Who]
+
+
+class Said(Struct, frozen=True):
+    """Messages of one room, new ones and those that have changed, in the order of the room.
+
+    `fresh` are those of them that somebody else has just said (not caught up with).
+    """
+
+    room: RoomId
+    messages: tuple[Message, ...]
+    fresh: frozenset[RecordId] = frozenset()
+
+
+class Delivery(Struct, frozen=True):
+    """How far our message has come: `delivered` of `members` linked others hold it."""
+
+    room: RoomId
+    id: RecordId
+    delivered: int
+    members: int
+
+
+class Note(Struct, frozen=True):
+    """Lines that are no message: somebody came, the answer of a command. `room` None: for whatever is on the screen.
+
+    `kind`: something happened, an answer, something is wrong. `time` in ms since 1970.
+    """
+
+    room: RoomId | None
+    kind: Literal["event", "reply", "trouble"]
+    lines: tuple[Line, ...]
+    time: int
+
+
+class NotDone(Struct, frozen=True):
+    """What was typed could not be done; `typed` belongs back into the composer. A `Note` has said why."""
+
+    room: RoomId | None
+    typed: str
+
+
+class Found(Struct, frozen=True):
+    """The answer of /search (with its words) or /history (without): messages, oldest first."""
+
+    words: str
+    messages: tuple[Message, ...]
+
+
+class Typing(Struct, frozen=True):
+    """Somebody is typing."""
+
+    room: RoomId
+    name: str
+    colour: int
+
+
+class Show(Struct, frozen=True):
+    """Make a room the current one; None: there is none left."""
+
+    room: RoomId | None
+
+
+class Clear(Struct, frozen=True):
+    """Empty the screen of the current room; the history stays."""
+
+
+class Ended(Struct, frozen=True):
+    """The node has ended; `sentence` says why, when that was no ordinary end (`code` is the exit code then)."""
+
+    sentence: str = ""
+    code: int = 0
+
+
+# A `Comparison` opens the dialog that compares safety words.
+Update = Around | Named | Said | Delivery | Note | NotDone | Found | Typing | Comparison | Show | Clear | Ended
+
+
+# ---------------------------------------------------------------- what the screen asks
+
+
+class Backstage(Protocol):
+    """The node as the screen sees it. Calls are done in their order, later; none of them waits or raises."""
+
+    def obey(self, room: RoomId | None, text: str) -> None:
+        """Do what was typed while `room` was on the screen: a slash command or a message."""
+        ...
+
+    def look(self, room: RoomId | None, *, focused: bool) -> None:
+        """This room is on the screen now; `focused`: a person sees it."""
+        ...
+
+    def read(self, room: RoomId, place: Place) -> None:
+        """Everything up to `place` has been seen."""
+        ...
+
+    def typing(self, room: RoomId) -> None:
+        """The person is typing a message (call it at every key; the engine tells others at most every few seconds)."""
+        ...
+
+    def verify(self, key: PeerKey, *, verified: bool) -> None:
+        """The safety words were the same, or were not."""
+        ...
+
+    def stop(self) -> None:
+        """Say goodbye, put everything on the disk and end; `Ended` comes when that is done."""
+        ...
+
+    def reader(self) -> Reader:
+        """A connection for reading the history, for use off the event loop. Only after the first `Around`.
+
+        Raises:
+            StoreError: the history cannot be read.
+        """
+        ...
+
+
+class Ask(Protocol):
+    """How the backstage asks the person before a profile is open. These wait for the answer; not on the event loop."""
+
+    def nick(self, suggested: str) -> str:
+        """The nick of a new profile, checked; raises `UsageError` when the person would rather leave."""
+        ...
+
+    def passphrase(self, prompt: str) -> str:
+        """The passphrase of a sealed identity."""
+        ...
