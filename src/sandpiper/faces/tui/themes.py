@@ -180,7 +180,7 @@ class Looks:
 
 
 def textual_theme(palette: Palette) -> Theme:
-    """The theme as Textual's CSS sees it: `$background`, `$panel`, `$primary` … and `$bar`, `$chip`, `$dim`, `$rule`."""
+    """The theme as Textual's CSS sees it: `$background`, `$panel`, `$primary`, and our own as `$bar`, `$chip`, `$dim`."""
     return Theme(
         name=palette.name,
         primary=palette.accent,

@@ -1,0 +1,1 @@
+"""The transcript: entries in order (`window`), as lines (`layout`), on the screen (`widget`)."""
