@@ -2,24 +2,25 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from sandpiper.store.reader import Message, Reader
+from tests.process import Process
 
 SANDPIPER = Path(sys.executable).with_name("sandpiper")
 Event = dict[str, Any]
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
-class Program:
+class Program(Process[str]):
     """`sandpiper --json` under a nick; `start` runs it elsewhere (a lab host's `popen`)."""
 
     def __init__(
@@ -36,27 +37,16 @@ class Program:
         self.home = home
         self.events: list[Event] = []
         self.errors: list[str] = []
-        self._changed = threading.Condition()
         command = command or (str(SANDPIPER), "--plain", "--json", "--no-input", "--nick", nick, *args)
         env = {"SANDPIPER_HOME": str(home), **(env or {})}
         pipe = subprocess.PIPE
-        self.process: subprocess.Popen[str] = (
+        super().__init__(
             subprocess.Popen(command, env={**os.environ, **env}, text=True, stdin=pipe, stdout=pipe, stderr=pipe)
             if start is None
             else start(command, env=env, stdin=pipe, stdout=pipe, stderr=pipe)
         )
-        self._readers = [
-            threading.Thread(target=self._read_events, daemon=True),
-            threading.Thread(target=self._read_errors, daemon=True),
-        ]
-        for reader in self._readers:
-            reader.start()
-
-    def __enter__(self) -> "Program":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+        self.follow(self._read_events)
+        self.follow(self._read_errors)
 
     def _read_events(self) -> None:
         assert self.process.stdout is not None
@@ -78,55 +68,27 @@ class Program:
         self.process.stdin.write("".join(f"{line}\n" for line in lines))
         self.process.stdin.flush()
 
-    def kill(self) -> None:
-        """`kill -9`."""
-        self.process.kill()
-        self._finish()
-
+    @override
     def stop(self) -> None:
         """End of input, then whatever it takes."""
         if self.process.poll() is None:
             assert self.process.stdin is not None
-            try:
+            with suppress(subprocess.TimeoutExpired, BrokenPipeError):
                 self.process.stdin.close()
                 self.process.wait(15)
-            except (subprocess.TimeoutExpired, BrokenPipeError):
-                self.process.send_signal(signal.SIGTERM)
-                try:
-                    self.process.wait(5)
-                except subprocess.TimeoutExpired:
-                    self.process.kill()
-        self._finish()
-
-    def _finish(self) -> None:
-        self.process.wait(5)
-        for reader in self._readers:
-            reader.join(5)
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if stream is not None:
-                with suppress(BrokenPipeError):
-                    stream.close()
+        super().stop()
 
     # ------------------------------------------------------------ what it shows
 
-    def wait(self, predicate: Callable[["Program"], object], seconds: float = 20, what: str = "") -> None:
-        """Until `predicate(self)` holds.
+    @override
+    def told(self) -> str:
+        """The last events and errors."""
+        tail = "\n".join(map(str, self.events[-8:]))
+        return f"{self.nick}:\n{tail}\n{''.join(self.errors[-20:])}"
 
-        Raises:
-            AssertionError: it does not within `seconds`, with the last events and errors.
-        """
-        end = time.monotonic() + seconds
-        with self._changed:
-            while not predicate(self):
-                left = end - time.monotonic()
-                gone = self.process.poll() is not None
-                if left <= 0 or (gone and not self._changed.wait(0.2)):
-                    tail = "\n".join(map(str, self.events[-8:]))
-                    raise AssertionError(
-                        f"{self.nick}: {what or 'what was waited for'} did not come in {seconds} s"
-                        f"{' (the process has ended)' if gone else ''}\n{tail}\n{''.join(self.errors[-20:])}"
-                    )
-                self._changed.wait(min(left, 0.5))
+    def wait(self, predicate: Callable[["Program"], object], seconds: float = 20, what: str = "") -> None:
+        """`until`, with the time first."""
+        self.until(predicate, what, seconds)
 
     def of(self, kind: str) -> list[Event]:
         """Events of one kind."""

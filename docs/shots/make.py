@@ -52,7 +52,7 @@ class Screen:
         self.screen = pyte.Screen(COLUMNS, ROWS)
         self._stream = pyte.Stream(self.screen)
         self._child = pexpect.spawn(
-            str(PROGRAM), ["--nick", nick], env=env, dimensions=(ROWS, COLUMNS), encoding="utf-8", timeout=1
+            str(PROGRAM), ["--plain", "--nick", nick], env=env, dimensions=(ROWS, COLUMNS), encoding="utf-8", timeout=1
         )
 
     def look(self, seconds: float = 0.6) -> None:
@@ -140,7 +140,7 @@ def main() -> None:
         people["ann"].type("/who")
         for screen in people.values():
             screen.look(0.8)
-        (HERE / "line.svg").write_text(svg(people["ann"].screen, "sandpiper --nick ann"), encoding="utf-8")
+        (HERE / "line.svg").write_text(svg(people["ann"].screen, "sandpiper --plain --nick ann"), encoding="utf-8")
         for screen in people.values():
             screen.end()
 

@@ -1,6 +1,5 @@
 """A real program on a real pty: what is typed goes in, and pyte says what a person would see."""
 
-import contextlib
 import fcntl
 import os
 import select
@@ -9,12 +8,14 @@ import subprocess
 import sys
 import termios
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import pyte
+from typing_extensions import override
+
+from tests.process import Process
 
 # Makes the pty the controlling terminal, as a login does, so that Ctrl+C and closing it mean what they mean there.
 # Whoever runs the tests in the background has SIGINT ignored, and so would we.
@@ -29,8 +30,8 @@ os.execvp(sys.argv[1], sys.argv[1:])
 PROGRAM = (sys.executable, "-m", "sandpiper")
 
 
-class Screen:
-    """A program on a terminal. Use it as a context manager."""
+class Screen(Process[bytes]):
+    """A program on a terminal."""
 
     def __init__(
         self,
@@ -47,38 +48,34 @@ class Screen:
         self.raw = b""
         self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self._screen)
-        self._changed = threading.Condition()
         self._closing = threading.Event()
         self._reading = threading.Event()
         self._reading.set()
         inherited = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _ON_TTY, *program, *args],
-            stdin=self.slave,
-            stdout=self.slave,
-            stderr=self.slave,
-            start_new_session=True,
-            env={**inherited, "SANDPIPER_HOME": str(home), "TERM": "xterm-256color", **(env or {})},
+        super().__init__(
+            subprocess.Popen(
+                [sys.executable, "-c", _ON_TTY, *program, *args],
+                stdin=self.slave,
+                stdout=self.slave,
+                stderr=self.slave,
+                start_new_session=True,
+                env={**inherited, "SANDPIPER_HOME": str(home), "TERM": "xterm-256color", **(env or {})},
+            )
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self.follow(self._read)
 
-    def __enter__(self) -> "Screen":
-        return self
+    def hang_up(self) -> None:
+        """Close the terminal, as its window does."""
+        if not self._closing.is_set():
+            self._closing.set()
+            self._read_all()
+            os.close(self.slave)
+            os.close(self.master)
 
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(10)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait(10)
-        self._closing.set()
-        self._reader.join(10)
-        for file in (self.master, self.slave):
-            with contextlib.suppress(OSError):
-                os.close(file)
+    @override
+    def _finish(self) -> None:
+        self.hang_up()
+        super()._finish()
 
     def _read(self) -> None:
         while not self._closing.is_set():
@@ -126,15 +123,10 @@ class Screen:
         """Strike keys, all in one instant."""
         os.write(self.master, keys.encode())
 
-    def until(self, predicate: Callable[["Screen"], object], what: str = "", seconds: float = 20) -> None:
-        """Until `predicate(self)` holds; asked again whenever something is drawn."""
-        end = time.monotonic() + seconds
-        with self._changed:
-            while not predicate(self):
-                left = end - time.monotonic()
-                if left <= 0:
-                    raise AssertionError(f"{what or 'it'} did not come\n{self.text}\n{self.raw[-2000:]!r}")
-                self._changed.wait(left)
+    @override
+    def told(self) -> str:
+        """The screen, and the last bytes that made it."""
+        return f"{self.text}\n{self.raw[-2000:]!r}"
 
     def sees(self, *texts: str) -> None:
         """Until all of these are on the screen."""
@@ -144,10 +136,6 @@ class Screen:
     def prompts(self, text: str) -> None:
         """Until the last line is this prompt with what is typed behind it."""
         self.until(lambda me: me.lines and me.lines[-1] == text, text)
-
-    def ended(self, seconds: float = 20) -> int:
-        """Wait for the process; its exit code."""
-        return self.process.wait(seconds)
 
 
 def _shows(text: str, screen: Screen) -> bool:

@@ -196,7 +196,9 @@ async def test_whois_tells_all_that_is_known(pair: Pair):
     bob.type("/away at sea", "/msg alice hi")
     await alice.sees("bob is away: at sea", "bob → you: hi")
     alice.type("/ignore bob", "/whois bob", "/whois alice", "/who @bob")
-    await alice.sees("  away  at sea", "  rooms #general @bob", "first met", "You ignore bob; to hear them again")
+    await alice.sees(
+        "  away      at sea", "  rooms     #general @bob", "first met", "You ignore bob; to hear them again"
+    )
     await alice.sees("alice is you", "@bob: 1 other is here.", "ignored")
 
 

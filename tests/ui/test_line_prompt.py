@@ -41,7 +41,7 @@ def start(stack: ExitStack, tmp_path: Path, multicast: str) -> Open:
     """Alice at a terminal."""
 
     def open_screen(*args: str, **kwargs: Any) -> Screen:
-        return stack.enter_context(Screen(tmp_path / "alice", "--nick", "alice", *args, **kwargs))
+        return stack.enter_context(Screen(tmp_path / "alice", "--plain", "--nick", "alice", *args, **kwargs))
 
     return open_screen
 
@@ -317,10 +317,7 @@ def test_signals_say_goodbye_and_restore_the_terminal(alice: Screen, bob: Progra
 
 
 def test_a_closed_terminal_is_a_goodbye(alice: Screen, bob: Program):
-    alice._closing.set()
-    alice._reader.join(5)
-    os.close(alice.slave)
-    os.close(alice.master)
+    alice.hang_up()
     assert alice.ended() == 0
     bob.wait(lambda me: not me.linked(), 5, "alice gone")
 
@@ -329,7 +326,7 @@ def test_ctrl_z_suspends_and_the_chat_goes_on_after(stack: ExitStack, tmp_path: 
     shell = ["bash", "--norc", "--noprofile", "-i"]
     screen = stack.enter_context(Screen(tmp_path / "alice", program=shell, env={"PS1": "shell> "}))
     screen.prompts("shell>")
-    screen.type(" ".join([*PROGRAM, "--nick", "alice\r"]))
+    screen.type(" ".join([*PROGRAM, "--plain", "--nick", "alice\r"]))
     screen.prompts(PROMPT)
     bob = stack.enter_context(Program("bob", tmp_path / "bob")).ready()
     bob.wait(lambda me: me.linked() == {"alice"}, what="a link")
@@ -352,21 +349,21 @@ def test_ctrl_z_suspends_and_the_chat_goes_on_after(stack: ExitStack, tmp_path: 
 
 
 def test_the_first_start_suggests_a_nick_and_enter_accepts_it(stack: ExitStack, tmp_path: Path, multicast: str):
-    screen = stack.enter_context(Screen(tmp_path / "new", env={"LOGNAME": "robin"}))
+    screen = stack.enter_context(Screen(tmp_path / "new", "--plain", env={"LOGNAME": "robin"}))
     screen.sees("Your nickname [robin]:")
     screen.type("\r")
     screen.sees("you are robin")
     screen.prompts(PROMPT)
     screen.type("\x04")
     assert screen.ended() == 0
-    again = stack.enter_context(Screen(tmp_path / "new", env={"LOGNAME": "robin"}))
+    again = stack.enter_context(Screen(tmp_path / "new", "--plain", env={"LOGNAME": "robin"}))
     again.prompts(PROMPT)
     assert "nickname" not in again.text
     assert "you are robin" in again.text
 
 
 def test_a_nick_that_cannot_be_is_asked_for_again(stack: ExitStack, tmp_path: Path, multicast: str):
-    screen = stack.enter_context(Screen(tmp_path / "new"))
+    screen = stack.enter_context(Screen(tmp_path / "new", "--plain"))
     screen.sees("Your nickname")
     screen.type("two words\r")
     screen.sees("cannot be used")
@@ -375,7 +372,7 @@ def test_a_nick_that_cannot_be_is_asked_for_again(stack: ExitStack, tmp_path: Pa
 
 
 def test_ctrl_c_at_the_first_question_is_an_interrupt(stack: ExitStack, tmp_path: Path, multicast: str):
-    screen = stack.enter_context(Screen(tmp_path / "new"))
+    screen = stack.enter_context(Screen(tmp_path / "new", "--plain"))
     screen.sees("Your nickname")
     # A Ctrl+C in the instant before Python's input() reads is seen with the next key only; people press it again.
     while screen.process.poll() is None:
@@ -387,7 +384,7 @@ def test_ctrl_c_at_the_first_question_is_an_interrupt(stack: ExitStack, tmp_path
 
 
 def test_nothing_is_asked_with_no_input(stack: ExitStack, tmp_path: Path, multicast: str):
-    screen = stack.enter_context(Screen(tmp_path / "new", "--no-input", env={"LOGNAME": "robin"}))
+    screen = stack.enter_context(Screen(tmp_path / "new", "--plain", "--no-input", env={"LOGNAME": "robin"}))
     screen.prompts(PROMPT)
     assert "you are robin" in screen.text
     assert "nickname" not in screen.text

@@ -34,6 +34,10 @@ TYPED: dict[str, tuple[str, object]] = {
     "peers": ("10.0.0.5:8080,[::1]:9", (Address("10.0.0.5", 8080), Address("::1", 9))),
     "history_lines": ("0", 0),
     "colour": ("never", "never"),
+    "theme": ("light", "light"),
+    "emoji": ("Codes", "codes"),
+    "notify": ("osc777", "osc777"),
+    "keys": ("jump=ctrl+j, search=f3", ("jump=ctrl+j", "search=f3")),
     "keyring": ("off", False),
 }
 
@@ -121,6 +125,15 @@ BAD = [
     ("room", "two\nlines", "one line"),
     ("interfaces", "lo,e\x07", "one line"),
     ("history_lines", "5001", "0 to 5000"),
+    ("theme", "solarized", "auto or dark or light or none"),
+    ("emoji", "ascii", "safe or joined or codes"),
+    ("notify", "osc52", "off or bell or osc9 or osc777"),
+    ("keys", "jump", "ACTION=KEY"),
+    ("keys", "jump=ctrl+j,=f3", "ACTION=KEY"),
+    ("keys", "Jump=ctrl+j", "ACTION=KEY"),
+    ("keys", "jump=ctrl + j", "ACTION=KEY"),
+    ("keys", "jump=\x1b[2J", "ACTION=KEY"),
+    ("keys", "jump=" + "x" * 60, "ACTION=KEY"),
 ]
 
 
@@ -154,6 +167,7 @@ def test_bad_value_is_refused_although_another_source_overrides_it(paths: Paths)
 WRONG_KIND = """
 port = true | port = 1.5 | port = [] | port = 1e400 | [port] | port.a = 1 | nick = 5 | nick = "a\\u0000b" | keyring = 1
 keyring = [] | peers = 5 | peers = [5] | multicast = 5 | multicast = ["224.0.0.1", 9999] | colour = false
+keys = [5] | keys = "jump" | keys = ["jump=a,search=b"] | theme = true
 linger = true | linger = 2024-01-01 | interfaces = [1] | interfaces = { a = 1 }
 """
 
@@ -174,6 +188,13 @@ def test_empty_list_in_file_is_an_empty_list(paths: Paths) -> None:
     write(paths, 'interfaces = []\npeers = ["a:1", ""]\n')
     settings = load(paths, {}, {}).settings
     assert (settings.interfaces, settings.peers) == ((), (Address("a", 1),))
+
+
+def test_keys_can_be_given_as_a_list_in_the_file_and_taken_away(paths: Paths) -> None:
+    write(paths, 'keys = ["next-room=alt+j/f3", " quit= "]\n')
+    assert load(paths, {}, {}).settings.keys == ("next-room=alt+j/f3", "quit=")
+    set_value(paths, "keys", "")
+    assert paths.config_file.read_text("utf-8") == "keys = []\n"
 
 
 def test_unknown_key_is_named_with_its_line_and_the_nearest_setting(paths: Paths) -> None:

@@ -17,6 +17,7 @@ from sandpiper.faces.doctor.judges.folder import judge_data, judge_history
 from sandpiper.faces.doctor.probes.folder import probe_folder
 from sandpiper.store.history import History, open_history
 from sandpiper.store.profile import open_profile
+from sandpiper.store.schema import MIGRATIONS
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="rights are POSIX")
 
@@ -52,7 +53,7 @@ def test_profile_that_was_closed_is_whole_and_private_and_left_as_it_is(paths: P
     assert (folder.free or 0) > 0
     assert {finding.status for finding in judge_data(Facts(folder=folder))} <= {"ok", "warn"}
     profile = folder.profiles[0]
-    assert (profile.name, profile.history, profile.version, profile.mode) == ("alice", "ok", 1, 0o700)
+    assert (profile.name, profile.history, profile.version, profile.mode) == ("alice", "ok", len(MIGRATIONS), 0o700)
     assert profile.bytes > 0
     assert not profile.loose
     assert not profile.running

@@ -35,7 +35,7 @@ def test_every_command_that_the_founding_programs_had_is_there():
 
 
 def test_commands_of_later_issues_do_not_exist():
-    for name in ("invite", "kick", "ban", "verify", "send", "accept", "mute", "files"):
+    for name in ("invite", "kick", "ban", "send", "accept", "mute", "files"):
         assert "There is no command" in str(refusal(f"/{name} x"))
 
 
@@ -93,6 +93,8 @@ def test_what_is_no_command_is_a_message(text: str, said: str):
         ("/away", "away", {}),
         ("/users", "who", {}),
         ("/? join", "help", {"command": "join"}),
+        ("/verify bob", "verify", {"nick": "bob"}),
+        ("/verify bob yes", "verify", {"nick": "bob", "answer": "yes"}),
     ],
 )
 def test_commands_and_their_arguments(text: str, name: str, arguments: dict[str, str]):
@@ -118,7 +120,20 @@ def test_a_slash_alone_or_a_path_is_never_sent_as_text(text: str):
 
 @pytest.mark.parametrize(
     "text",
-    ["/msg", "/nick", "/me", "/me  ", "/reply", "/reply ^", "/react", "/react ^", "/edit ^", "/whois", "/connect"],
+    [
+        "/msg",
+        "/nick",
+        "/me",
+        "/me  ",
+        "/reply",
+        "/reply ^",
+        "/react",
+        "/react ^",
+        "/edit ^",
+        "/whois",
+        "/verify",
+        "/connect",
+    ],
 )
 def test_what_is_missing_is_named_with_the_usage(text: str):
     error = refusal(text)
@@ -127,7 +142,9 @@ def test_what_is_missing_is_named_with_the_usage(text: str):
     assert error.hint == f"Usage: {find(text.split()[0][1:]).usage}"
 
 
-@pytest.mark.parametrize("text", ["/nick two words", "/quit now", "/join #a #b", "/history 5 ^ more", "/delete ^ ^2"])
+@pytest.mark.parametrize(
+    "text", ["/nick two words", "/quit now", "/join #a #b", "/history 5 ^ more", "/delete ^ ^2", "/verify bob yes no"]
+)
 def test_what_is_too_much_is_refused(text: str):
     error = refusal(text)
     assert error.code == "usage"

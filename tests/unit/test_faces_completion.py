@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandpiper.faces.completion import common_start, complete
+from sandpiper.faces.commands import COMMANDS
+from sandpiper.faces.completion import common_start, complete, suggest, word_start
+from sandpiper.faces.spans import text_of
 from sandpiper.faces.terminal import PromptState
 
 STATE = PromptState(room="#general", rooms=("#dev", "#general", "@bob"), nicks=("bob", "Bonnie", "carol~1f2e"))
@@ -29,6 +31,16 @@ STATE = PromptState(room="#general", rooms=("#dev", "#general", "@bob"), nicks=(
         ("see #g", ["#general "]),
         ("car", ["@carol~1f2e "]),
         ("//join #d", ["#dev "]),
+        ("/ x", []),
+        ("first\n@ca", ["@carol~1f2e "]),
+        ("nice :tad", ["🎉 "]),
+        ("nice :tada:", ["🎉 "]),
+        ("/react ^ :tad", ["🎉 "]),
+        ("/react :tad", ["🎉 "]),
+        (":pizz", ["🍕 "]),
+        ("at 12:3", []),
+        (":t", []),
+        (":nope:", []),
         ("", []),
         ("xyz", []),
     ],
@@ -47,3 +59,76 @@ def test_the_common_start_ignores_case():
     assert common_start(["@Bonnie ", "@bob "]) == "@bo"
     assert common_start(["/who ", "/whois "]) == "/who"
     assert common_start(["/help "]) == "/help "
+
+
+def test_an_answer_is_yes_or_no():
+    state = PromptState(nicks=("bob",))
+    assert [offer.text for offer in complete("/verify bob ", state)] == ["no", "yes"]
+    assert [offer.text for offer in complete("/verify bob y", state)] == ["yes"]
+    assert [offer.text for offer in complete("/verify b", state)] == ["bob "]
+
+
+def test_an_emoji_that_is_not_clear_is_completed_by_its_name():
+    offers = complete("a :water", STATE)
+    assert len(offers) > 1
+    assert all(offer.text.startswith(":water") and offer.length == 6 for offer in offers)
+
+
+# ---------------------------------------------------------------- the list while typing
+
+
+def suggested(before: str, *, calls: bool = True) -> list[str]:
+    return [row.text for row in suggest(before, STATE, calls=calls)]
+
+
+def test_a_slash_suggests_all_commands_in_the_order_of_the_table():
+    assert [text.strip() for text in suggested("/")] == [f"/{command.name}" for command in COMMANDS]
+
+
+@pytest.mark.parametrize(
+    ("before", "texts"),
+    [
+        ("/wh", ["/who ", "/whois "]),
+        ("/oi", ["/join ", "/whois "]),  # contain it
+        ("/bye", ["/quit"]),  # is also called so
+        ("/re", ["/reply ", "/react ", "/ignore ", "/unignore "]),
+        ("/nope", []),
+        ("//he", []),
+        ("/join ", ["#dev ", "#general ", "@Bonnie ", "@bob ", "@carol~1f2e "]),
+        ("/msg b", ["Bonnie ", "bob "]),
+        ("/msg bob b", []),
+        ("/msg bob @b", ["@Bonnie ", "@bob "]),
+        ("/help top", ["topic"]),
+        ("/nick ", []),
+        ("/status ", []),
+        ("hello @b", ["@Bonnie ", "@bob "]),
+        ("hello\n@b", ["@Bonnie ", "@bob "]),
+        ("hello b", []),
+        ("me@b", []),
+        (":t", []),
+        (":tada:", []),
+        ("a :tad", ["🎉 "]),
+        ("/react ^ :tad", ["🎉 "]),
+        ("", []),
+    ],
+)
+def test_suggestions_come_only_where_they_help(before: str, texts: list[str]):
+    assert suggested(before) == texts
+
+
+def test_a_slash_in_an_answer_suggests_nothing():
+    assert suggested("/wh", calls=False) == []
+    assert suggested("/wh @bo", calls=False) == ["@Bonnie ", "@bob "]
+
+
+def test_a_command_is_suggested_with_its_parameters_and_help():
+    row = suggest("/msg", STATE)[0]
+    assert text_of(row.label) == "/msg nick [text]"
+    assert [span.style for span in row.label] == ["accent", "bold", "teal"]
+    assert row.help.startswith("write to one person")
+
+
+@given(st.text(st.sampled_from("/@#: \nbmsgtada^"), max_size=12))
+def test_a_suggestion_replaces_no_more_than_the_word_that_was_begun(before: str):
+    for row in suggest(before, STATE):
+        assert 0 <= row.length <= len(before) - word_start(before)

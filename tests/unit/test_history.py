@@ -1003,3 +1003,107 @@ def test_a_history_removed_under_a_running_program_is_not_made_anew_by_a_checkpo
     history._fold()
     assert not path.exists()
     history.close()
+
+
+# ---------------------------------------------------------------- what was read, and who is verified
+
+
+def test_a_room_is_read_up_to_a_place_that_never_goes_back(path):
+    author = Author(1)
+    with closing(History(path)) as history:
+        history.save_room(JOIN_GENERAL)
+        history.save_room(JOIN_DEV)
+        first, second = keep(history, author.write("one"), author.write("two"))
+        assert history.read_places() == {GENERAL: (-1, b""), DEV: (-1, b"")}
+        for record in (second, first):
+            history.mark_read(GENERAL, (record.time, record.id))
+        history.mark_read(GENERAL, (second.time, b""))
+        history.save_room(JOIN_GENERAL)
+    with closing(History(path)) as history:
+        assert history.read_places() == {GENERAL: (second.time, second.id), DEV: (-1, b"")}
+        place = history.read_places()[GENERAL]
+        with Reader(path) as reader:
+            assert reader.page_after(GENERAL, place) == []
+            (third,) = keep(history, author.write("three"))
+            assert [message.id for message in reader.page_after(GENERAL, place)] == [third.id]
+
+
+def test_reading_a_room_that_is_not_kept_does_no_harm(history):
+    history.mark_read(DEV, (1, b"x"))
+    assert history.read_places() == {GENERAL: (-1, b"")}
+
+
+def test_verified_belongs_to_a_key_whatever_it_is_called(path):
+    bob, other = Author(1).key, Author(2).key
+    with closing(History(path)) as history:
+        history.saw_peer(bob, "bob", 1000)
+        history.set_verified(bob, "bob", verified=True)
+        history.saw_peer(bob, "robert", 2000)
+        history.saw_peer(other, "bob", 3000)
+        history.set_ignored(bob, "robert", ignored=True)
+    with closing(History(path)) as history, Reader(path) as reader:
+        assert {row.key: (row.nick, row.verified) for row in reader.peers()} == {
+            bob: ("robert", True), other: ("bob", False),
+        }  # fmt: skip
+        history.set_verified(bob, "robert", verified=False)
+        assert not any(row.verified for row in reader.peers())
+        assert next(row.ignored for row in reader.peers() if row.key == bob)
+
+
+def test_who_was_chosen_before_the_first_link_is_first_seen_at_that_link(history):
+    key = Author(1).key
+    history.set_verified(key, "bob", verified=True)
+    for now in (5000, 6000):
+        history.saw_peer(key, "bob", now)
+    history.commit()
+    with Reader(history.path) as reader:
+        (row,) = reader.peers()
+    assert (row.first_seen, row.last_seen, row.verified) == (5000, 6000, True)
+
+
+def test_marks_that_do_not_fit_on_the_disk_are_refused_and_the_old_ones_stay(history):
+    author, long = Author(1), "x" * 20_000
+    history.mark_read(GENERAL, (1, b"a"))
+    fill(history)
+    with pytest.raises(StoreError) as caught:
+        history.set_verified(author.key, long, verified=True)
+    assert caught.value.code == "disk_full"
+    with pytest.raises(StoreError):
+        history.mark_read(GENERAL, (2, long.encode()))
+    assert history.read_places() == {GENERAL: (1, b"a")}
+    make_room(history)
+    history.mark_read(GENERAL, (2, b"b"))
+    assert history.read_places() == {GENERAL: (2, b"b")}
+
+
+def test_what_a_file_of_version_1_holds_counts_as_read_and_nobody_in_it_as_verified(path):
+    """Made with the tables of version 1, as the program that wrote them left it."""
+    author, eve = Author(1), Author(2)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        migrate(db, MIGRATIONS[:1])
+        assert "verified" not in {row[1] for row in db.execute("PRAGMA table_info (peers)")}
+        for n, room in enumerate((JOIN_GENERAL, JOIN_DEV), 1):
+            row = (n, room.room, room.name, room.kind, room.peer, room.joined)
+            db.execute("INSERT INTO rooms (n, id, name, kind, peer, joined) VALUES (?, ?, ?, ?, ?, ?)", row)
+        db.execute("INSERT INTO authors (n, key) VALUES (1, ?)", (author.key,))
+        newest = (-1, b"")
+        for n, append in enumerate([author.write("older"), author.write("newest")], 1):
+            record = append.record
+            db.execute(
+                "INSERT INTO records VALUES (1, 1, 1, ?, ?, ?, ?)", (record.seq, record.id, append.clock, record.raw)
+            )
+            db.execute(
+                "INSERT INTO messages (n, room, clock, id, author, seq, time, text, action, reply_to)"
+                " VALUES (?, 1, ?, ?, 1, ?, ?, 'said', 0, x'')",
+                (n, append.clock, record.id, record.seq, record.time),
+            )
+            newest = (append.clock, bytes(record.id))
+        db.execute("INSERT INTO peers VALUES (?, 'eve', 1, 2, 1)", (eve.key,))
+    opened = open_history(path)
+    with closing(opened.history) as history, Reader(path) as reader:
+        assert opened.damaged is None
+        assert history.read_places() == {GENERAL: newest, DEV: (-1, b"")}
+        assert [(row.nick, row.ignored, row.verified) for row in reader.peers()] == [("eve", True, False)]
+        assert [message.text for message in reader.page(GENERAL)] == ["said", "said"]
+        keep(history, author.write("after the update"))
+        assert [message.text for message in reader.page_after(GENERAL, newest)] == ["after the update"]

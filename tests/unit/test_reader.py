@@ -16,6 +16,7 @@ from sandpiper.store import history as history_module
 from sandpiper.store import reader as reader_module
 from sandpiper.store.history import History
 from sandpiper.store.reader import Message, Reader
+from sandpiper.store.schema import MIGRATIONS, migrate
 from sandpiper.testing.conformance import DEADLINE
 from sandpiper.wire.ids import RecordId
 from sandpiper.wire.records import Edit, Profile, React, Retract, Text
@@ -417,3 +418,45 @@ def test_the_newest_of_a_large_history_fit_in_little_memory(large):
         finally:
             tracemalloc.stop()
     assert peak < 5_000_000
+
+
+# ---------------------------------------------------------------- messages by id
+
+
+def test_messages_by_id_come_oldest_first_with_their_reactions(history, reader):
+    one, two = Author(1), Author(2)
+    said = keep(history, *(one.write(f"m{n}", time=EPOCH + n) for n in range(5)))
+    (elsewhere,) = keep(history, two.write("elsewhere", room=DEV, time=EPOCH + 2))
+    keep(
+        history,
+        two.write(React(said[1].id, "👍")),
+        two.write(React(said[1].id, "🎉")),
+        one.write(React(said[4].id, "👍")),
+    )
+    asked = [said[4].id, RecordId(b"?" * 32), said[1].id, elsewhere.id, said[1].id]
+    found = reader.messages(asked)
+    assert texts(found) == ["m1", "elsewhere", "m4"]
+    assert [[r.emoji for r in message.reactions] for message in found] == [["🎉", "👍"], [], ["👍"]]
+    assert found[0] == reader.page(GENERAL)[1]
+    assert reader.messages([]) == []
+
+
+@pytest.mark.parametrize("count", [499, 500, 501, 1001])
+def test_any_number_of_messages_by_id_takes_one_question_a_chunk(history, reader, count):
+    author = Author(1)
+    said = keep(history, *(author.write(f"m{n}", time=EPOCH + n) for n in range(count)))
+    asked: list[str] = []
+    reader._db.set_trace_callback(asked.append)
+    found = reader.messages([record.id for record in reversed(said)])
+    reader._db.set_trace_callback(None)
+    assert texts(found) == [f"m{n}" for n in range(count)]
+    assert len(asked) == 2 * -(-count // reader_module.CHUNK), "messages and their reactions"
+
+
+def test_a_file_of_an_older_version_can_be_read_before_it_is_brought_up_to_date(tmp_path):
+    path = tmp_path / "history.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        migrate(db, MIGRATIONS[:1])
+        db.execute("INSERT INTO peers VALUES (?, 'ann', 1, 2, 0)", (Author(1).key,))
+    with Reader(path) as reader:
+        assert [(row.nick, row.verified) for row in reader.peers()] == [("ann", False)]

@@ -143,6 +143,24 @@ def test_room_vectors_hold_with_and_without_our_code() -> None:
         assert room_tag(RoomId(room)).hex() == v["tag"]
 
 
+# ---------------------------------------------------------------- safety words
+
+
+def test_safety_vectors_hold_for_somebody_who_has_only_the_page() -> None:
+    file = load("safety")
+    assert isinstance(file["safety"], list)
+    said = (FOLDER.parents[2] / "src" / "sandpiper" / "crypto" / "words.txt").read_bytes()
+    page = (FOLDER.parent / "safety-words.md").read_text(encoding="utf-8")
+    assert hashlib.sha256(said).hexdigest() in page, "the list of words is part of the version"
+    for v in file["safety"]:
+        low, high = sorted(bytes.fromhex(key) for key in v["keys"])
+        out = hashlib.scrypt(low + high, salt=b"sandpiper safety words 1\0", n=8192, r=8, p=1, dklen=51)
+        bits = "".join(f"{byte:08b}" for byte in out[:11])
+        assert v["words"] == [said.decode().split("\n")[int(bits[at : at + 11], 2)] for at in range(0, 88, 11)]
+        groups = [out[at : at + 5] for at in range(11, 51, 5)]
+        assert v["digits"] == [str(int.from_bytes(group, "big"))[-5:].zfill(5) for group in groups]
+
+
 # ---------------------------------------------------------------- frames
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from sandpiper.crypto.handshake import LinkHandshake
 from sandpiper.crypto.identity import Identity
 from sandpiper.crypto.rooms import direct_room, open_room, room_tag
+from sandpiper.crypto.safety import safety
 from sandpiper.crypto.signing import seal_record
 from sandpiper.wire.beacon import Beacon, encode_beacon
 from sandpiper.wire.frames import (
@@ -28,7 +29,7 @@ from sandpiper.wire.frames import (
     Want,
     encode_frame,
 )
-from sandpiper.wire.ids import NO_RECORD, RecordId
+from sandpiper.wire.ids import NO_RECORD, PeerKey, RecordId
 from sandpiper.wire.records import AnyBody, Edit, Head, Profile, React, Record, Retract, Text, Topic
 
 FOLDER = Path(__file__).parents[2] / "docs" / "protocol" / "vectors"
@@ -220,7 +221,26 @@ def handshake() -> object:
     return {"page": "docs/protocol/link.md", "handshakes": cases}
 
 
-VECTORS = {"records": records, "rooms": rooms, "frames": frames, "beacons": beacons, "handshake": handshake}
+def safeties() -> object:
+    """Keys of all kinds, in both orders; keys need not be points of the curve to be hashed."""
+    pairs = [(ALICE.key, BOB.key), (BOB.key, ALICE.key), (PeerKey(bytes(32)), PeerKey(b"\xff" * 32))]
+    return {
+        "page": "docs/protocol/safety-words.md",
+        "safety": [
+            {"keys": [one.hex(), other.hex()], "words": list(said.words), "digits": list(said.digits)}
+            for (one, other), said in [(pair, safety(*pair)) for pair in pairs]
+        ],
+    }
+
+
+VECTORS = {
+    "records": records,
+    "rooms": rooms,
+    "frames": frames,
+    "beacons": beacons,
+    "handshake": handshake,
+    "safety": safeties,
+}
 
 
 def text(name: str) -> str:

@@ -103,7 +103,7 @@ def together(*decorators: Decorator) -> Decorator:
 everywhere = together(
     setting("--nick", "--username", "nick", metavar="NAME", help="What others call you."),
     setting("--profile", metavar="NAME", help="Identity, history and settings; by default those of the nick."),
-    switch("--plain", help="Lines of text; today there is nothing else."),
+    switch("--plain", help="Lines of text instead of the whole screen."),
     switch("--json", help="One JSON object a line on stdout."),
     switch("--debug", help="Tell on stderr what happens inside, and log more."),
     switch("--quiet", "-q", "quiet", help="Only messages and errors."),

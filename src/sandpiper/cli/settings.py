@@ -76,14 +76,14 @@ def config_path(options: Options) -> int:
 @pass_options
 def config_passphrase(options: Options, remove: bool) -> int:
     """Put the profile's key under a passphrase, or change or remove it. Asked for, never an argument."""
-    from sandpiper.cli.start import can_ask, open_chosen
+    from sandpiper.cli.start import ask_nick, ask_passphrase, can_ask, open_chosen
     from sandpiper.errors import ConfigError, UsageError
     from sandpiper.store.profile import set_passphrase
 
     if not can_ask(options):
         raise UsageError("A passphrase is typed by a person.", hint="Run this on a terminal, without --no-input.")
     paths, loaded = options.load()
-    with open_chosen(paths, loaded, nick=True, passphrase=True) as profile:
+    with open_chosen(paths, loaded, nick=ask_nick, passphrase=ask_passphrase) as profile:
         if profile.temporary:
             raise ConfigError("The profile is in use by another process.", hint="Close that one first.")
         new = None

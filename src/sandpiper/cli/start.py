@@ -4,29 +4,50 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from sandpiper.cli.options import Options
     from sandpiper.config import Loaded, Paths
+    from sandpiper.faces.logs import Narrator
+    from sandpiper.faces.tui.views import Ask
+    from sandpiper.node import NodeSettings
     from sandpiper.store.profile import Profile
 
 
 def chat(options: Options) -> int:
-    """Chat until the end; the exit code."""
-    import asyncio
-
-    from sandpiper.faces import line, logs
-    from sandpiper.faces.settings import LineSettings, node_settings
+    """Chat until the end, on the whole screen where there is one; the exit code."""
+    from sandpiper.faces import logs
 
     paths, loaded = options.load()
-    settings, switches = loaded.settings, options.switches
+    switches = options.switches
     narrator, problem = logs.start(paths, debug="debug" in switches)
     if problem:
         options.narrate(problem)
-    prompt = not options.json and not _is_dumb() and is_terminal(sys.stdin) and is_terminal(sys.stdout)
+    on_terminal = not options.json and not _is_dumb() and is_terminal(sys.stdin) and is_terminal(sys.stdout)
+    if not on_terminal or "plain" in switches:
+        return _line_mode(options, paths, loaded, narrator, prompt=on_terminal)
+    if narrator is not None:
+        import logging
+
+        logging.getLogger().removeHandler(narrator)  # the screen is no place for a log; the file has it all
+        logging.raiseExceptions = False
+    return _full_screen(options, paths, loaded, log_file=None if problem else paths.log_dir / "sandpiper.log")
+
+
+def _line_mode(options: Options, paths: Paths, loaded: Loaded, narrator: Narrator | None, *, prompt: bool) -> int:
+    import asyncio
+
+    from sandpiper.faces import line
+    from sandpiper.faces.settings import LineSettings, node_settings
+
+    settings, switches = loaded.settings, options.switches
     chosen = LineSettings(
         room=settings.room,
         json=options.json,
@@ -38,8 +59,39 @@ def chat(options: Options) -> int:
     )
     network_settings = node_settings(settings, multicast="no_multicast" not in switches)
     asked = can_ask(options)
-    with open_chosen(paths, loaded, nick=asked and prompt, passphrase=asked) as profile:
+    nick, passphrase = ask_nick if asked and prompt else None, ask_passphrase if asked else None
+    with open_chosen(paths, loaded, nick=nick, passphrase=passphrase) as profile:
         return asyncio.run(line.run(profile, network_settings, chosen, narrator))
+
+
+def _full_screen(options: Options, paths: Paths, loaded: Loaded, *, log_file: Path | None) -> int:
+    from sandpiper.config import set_value
+    from sandpiper.faces.settings import TuiSettings, node_settings
+    from sandpiper.faces.tui.background import chosen_theme
+    from sandpiper.faces.tui.run import run
+
+    settings, switches = loaded.settings, options.switches
+    chosen = TuiSettings(
+        room=settings.room,
+        theme=chosen_theme(settings.theme, coloured=_is_coloured(settings.colour), env=os.environ),
+        emoji=settings.emoji,
+        notify=settings.notify,
+        keys=settings.keys,
+        history_lines=settings.history_lines,
+        quiet="quiet" in switches,
+        log_file=log_file,
+        config_file=paths.config_file,
+    )
+
+    def open_profile(ask: Ask) -> Profile:
+        if "no_input" in switches:
+            return open_chosen(paths, loaded, nick=None, passphrase=None)
+        return open_chosen(paths, loaded, nick=ask.nick, passphrase=ask.passphrase)
+
+    def network_settings() -> NodeSettings:
+        return node_settings(settings, multicast="no_multicast" not in switches)
+
+    return run(open_profile, network_settings, chosen, partial(set_value, paths))
 
 
 def can_ask(options: Options) -> bool:
@@ -47,20 +99,28 @@ def can_ask(options: Options) -> bool:
     return is_terminal(sys.stdin) and is_terminal(sys.stderr) and "no_input" not in options.switches
 
 
-def open_chosen(paths: Paths, loaded: Loaded, *, nick: bool, passphrase: bool) -> Profile:
-    """Open the profile that the settings mean. `nick`: offer one at the very first start; `passphrase`: ask for it."""
+def open_chosen(
+    paths: Paths,
+    loaded: Loaded,
+    *,
+    nick: Callable[[str], str] | None,
+    passphrase: Callable[[str], str] | None,
+) -> Profile:
+    """Open the profile that the settings mean. `nick` is asked for one at the very first start, with a suggestion that
+    is taken when there is nobody to ask (None); `passphrase` is asked with a prompt for that of a sealed identity.
+    """
     from sandpiper.faces.archive import chosen_profile
     from sandpiper.store.profile import open_profile, suggest_nick
 
     settings = loaded.settings
     called, name = settings.nick or None, chosen_profile(settings, paths)
     if name is None:
-        name = called = _ask_nick(suggest_nick()) if nick else suggest_nick()
-    ask = _ask_passphrase if passphrase else None
-    return open_profile(paths, name, nick=called, passphrase=ask, keyring=settings.keyring)
+        name = called = nick(suggest_nick()) if nick is not None else suggest_nick()
+    return open_profile(paths, name, nick=called, passphrase=passphrase, keyring=settings.keyring)
 
 
-def _ask_nick(suggested: str) -> str:
+def ask_nick(suggested: str) -> str:
+    """A nick that can be one, asked for on the terminal."""
     from sandpiper.errors import UsageError
     from sandpiper.wire.text import check_nick
 
@@ -72,7 +132,8 @@ def _ask_nick(suggested: str) -> str:
             click.echo(exc.sentence(), err=True)
 
 
-def _ask_passphrase(prompt: str) -> str:
+def ask_passphrase(prompt: str) -> str:
+    """What is typed on the terminal, unseen."""
     import getpass
 
     return getpass.getpass(prompt)

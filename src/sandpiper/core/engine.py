@@ -163,6 +163,11 @@ class Engine:
         """How many of our records some linked member is not known to hold."""
         return sum(m.sync.undelivered() for m in self._rooms.values())
 
+    def delivery(self, room: RoomId, record: RecordId) -> tuple[int, int] | None:
+        """How many linked members hold this record of ours, and how many there are; None: not ours, or not here."""
+        membership = self._rooms.get(room)
+        return membership.sync.delivery(record) if membership is not None else None
+
     def deadline(self) -> float | None:
         """When the engine wants a `Tick`, in seconds of `Now.mono`; None: not before something else happens."""
         return min((m.sync.deadline() for m in self._rooms.values()), default=None)

@@ -356,6 +356,16 @@ class Sync:
             held = sum(1 for member in self._members.values() if member.mine >= seq)
             yield Delivered(self.room.id, log.id_at(seq), held, len(self._members))
 
+    def delivery(self, record: RecordId) -> tuple[int, int] | None:
+        """How many of the linked members are known to hold this record of ours, and how many there are; None: it is
+        not ours, or not on our main chain here.
+        """
+        log = self.room.logs.get(self._me)
+        seq = log.find(record) if log is not None else None
+        if seq is None:
+            return None
+        return sum(1 for member in self._members.values() if member.mine >= seq), len(self._members)
+
     def undelivered(self) -> int:
         """How many of our own records some linked member is not known to hold."""
         mine = self.room.head_seq(self._me)

@@ -19,18 +19,22 @@ class Colours:
         self._taken: dict[RoomId, dict[PeerKey, int]] = {}
 
     def of(self, key: PeerKey, room: RoomId | None = None) -> int:
-        """The palette colour of `key`, in a room or anywhere."""
+        """The palette colour of `key`, in a room or anywhere: a number of the 256-colour palette."""
+        return PALETTE[self.index(key, room)]
+
+    def index(self, key: PeerKey, room: RoomId | None = None) -> int:
+        """The same as an index into `PALETTE`, for faces with colours of their own in step with it."""
         first = int.from_bytes(key[:4], "big") % len(PALETTE)
         if room is None:
-            return PALETTE[first]
+            return first
         taken = self._taken.setdefault(room, {})
         if key not in taken:
             if len(taken) >= len(PALETTE):  # no colour is left: two are alike now
-                return PALETTE[first]
+                return first
             used = set(taken.values())
             step = 1 + 2 * (key[4] % (len(PALETTE) // 2))  # odd, so it comes by every colour
             index = first
             while index in used:
                 index = (index + step) % len(PALETTE)
             taken[key] = index
-        return PALETTE[taken[key]]
+        return taken[key]

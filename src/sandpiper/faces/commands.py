@@ -13,14 +13,15 @@ from typing import Literal
 from msgspec import Struct
 
 from sandpiper.errors import UsageError
-from sandpiper.faces import company, places, talking
+from sandpiper.faces import company, places, talking, verifying
 from sandpiper.faces.context import Arguments, Context
 from sandpiper.faces.spans import Span, dim, line
 from sandpiper.faces.targets import is_target
 from sandpiper.wire.text import clean_line
 
-Kind = Literal["text", "word", "room", "nick", "message", "count", "address", "emoji", "command"]
-"""What a parameter is: `text` takes the rest of the line, all others one word; completion goes by it."""
+Kind = Literal["text", "word", "room", "nick", "message", "count", "address", "emoji", "command", "answer"]
+"""What a parameter is: `text` takes the rest of the line, all others one word; completion goes by it. An `answer` is
+yes or no."""
 
 Handler = Callable[[Context, Arguments], Awaitable[None]]
 
@@ -119,6 +120,12 @@ COMMANDS: tuple[Command, ...] = (
     Command("nick", "be called something else", company.nick, (_one("nick", "word"),)),
     Command("who", "list who is in the room", company.who, (_maybe("room", "room"),), ("users", "names")),
     Command("whois", "show somebody's key, link and rooms", company.whois, (_one("nick", "nick"),)),
+    Command(
+        "verify",
+        "compare safety words with somebody; then say whether they were the same: yes or no",
+        verifying.verify,
+        (_one("nick", "nick"), _maybe("answer", "answer")),
+    ),
     Command("away", "be away with a message; without one, be back", company.away, (_maybe("message", "text"),)),
     Command("ignore", "hide what somebody says; without a name, list them", company.ignore, (_maybe("nick", "nick"),)),
     Command("unignore", "hear somebody again", company.unignore, (_one("nick", "nick"),)),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sandpiper.errors import UsageError
 from sandpiper.faces.people import path_label
 from sandpiper.faces.spans import Line, Span, colour, dim, line
+from sandpiper.faces.verifying import VERIFIED_MARK, mark
 from sandpiper.wire.limits import MAX_STATUS_CHARS
 from sandpiper.wire.text import check_nick, clean_status
 
@@ -44,14 +45,14 @@ async def who(context: Context, arguments: Arguments) -> None:
     lines += [_person(context, key, room) for key in here]
     elsewhere = [key for key in node.linked() if key not in here]
     if elsewhere:
-        names = ", ".join(people.name(key) for key in elsewhere)
+        names = ", ".join(people.name(key) + mark(context, key) for key in elsewhere)
         lines.append(line(dim(f"  linked, but not in this room: {names}")))
     context.face.reply("who", lines)
 
 
 def _person(context: Context, key: PeerKey, room: RoomId) -> Line:
     people, link = context.people, context.node.link(key)
-    parts: list[str | Span] = ["  ", colour(people.name(key), people.colour(key, room))]
+    parts: list[str | Span] = ["  ", colour(people.name(key), people.colour(key, room)), mark(context, key)]
     if link is not None:
         parts.append(dim(f"  {path_label(link.path, context.node.rtt(key))}"))
     if status := people.status.get(key):
@@ -72,20 +73,26 @@ async def whois(context: Context, arguments: Arguments) -> None:
         lines.append(line("  speaks the old p2pchat dialect: unencrypted, and anyone can take this name"))
         context.face.reply("whois", lines)
         return
-    lines.append(line(dim("  key   "), " ".join(hexed[i : i + 8] for i in range(0, len(hexed), 8))))
-    if (link := node.link(key)) is not None:
-        lines.append(line(dim("  link  "), f"{path_label(link.path, node.rtt(key))}, {link.address}"))
+    lines.append(line(dim("  key       "), " ".join(hexed[i : i + 8] for i in range(0, len(hexed), 8))))
+    if key in node.verified:
+        lines.append(line(dim("  verified  "), f"yes {VERIFIED_MARK}: you have compared your safety words"))
     elif key != node.key:
-        lines.append(line(dim("  link  "), "none now"))
+        lines.append(line(dim("  verified  "), f"no: compare your safety words with /verify {name}"))
+    if (link := node.link(key)) is not None:
+        lines.append(line(dim("  link      "), f"{path_label(link.path, node.rtt(key))}, {link.address}"))
+    elif key != node.key:
+        lines.append(line(dim("  link      "), "none now"))
     status = node.status if key == node.key else people.status.get(key)
     if status:
-        lines.append(line(dim("  away  "), status))
+        lines.append(line(dim("  away      "), status))
     rooms = [people.label(room) for room in node.rooms() if key in node.members(room.id)]
     if rooms:
-        lines.append(line(dim("  rooms "), " ".join(rooms)))
+        lines.append(line(dim("  rooms     "), " ".join(rooms)))
     known = await asyncio.to_thread(_known, context, key)
-    if known is not None:
-        lines.append(line(dim("  since "), f"first met {_day(known.first_seen)}, last linked {_day(known.last_seen)}"))
+    if known is not None and known.first_seen:
+        lines.append(
+            line(dim("  since     "), f"first met {_day(known.first_seen)}, last linked {_day(known.last_seen)}")
+        )
     if people.hidden(key):
         lines.append(line(f"  You ignore {name}; to hear them again: /unignore {name}"))
     context.face.reply("whois", lines)

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sandpiper.faces.people import People
+    from sandpiper.faces.verifying import Comparison
     from sandpiper.node import Node
     from sandpiper.store.profile import Profile
     from sandpiper.store.reader import Message
-    from sandpiper.wire.ids import RoomId
+    from sandpiper.wire.ids import PeerKey, RoomId
 
 
 class Face(Protocol):
@@ -35,8 +36,12 @@ class Face(Protocol):
         """Show an answer; `code` is the command's name."""
         ...
 
-    def listing(self, messages: Sequence[Message]) -> None:
-        """Show messages of the history, with their ids."""
+    def listing(self, messages: Sequence[Message], words: str = "") -> None:
+        """Show messages of the history, with their ids; `words`: what was searched for, if anything."""
+        ...
+
+    def compare(self, comparison: Comparison) -> None:
+        """Show safety words, so that they can be compared."""
         ...
 
     def trouble(self, code: str, text: str, hint: str = "") -> None:
@@ -60,6 +65,8 @@ class Context:
         self.profile = profile
         self.people = people
         self.face = face
+        self.compared: set[PeerKey] = set()
+        """Keys whose safety words were shown in this run: only these can be said to be the same."""
 
     @property
     def room(self) -> RoomId:

@@ -38,7 +38,8 @@ class Ready(Event, frozen=True, kw_only=True):
 class Peer(Event, frozen=True, kw_only=True):
     """A peer was linked or lost. A link belongs to no room, so `room` is null; `rooms` are those shared now.
 
-    `plain`: it speaks an old dialect, without encryption or proof of who it is; its `key` is made up.
+    `plain`: it speaks an old dialect, without encryption or proof of who it is; its `key` is made up. `verified`: its
+    safety words were compared.
     """
 
     event: Literal["peer"] = "peer"
@@ -51,6 +52,7 @@ class Peer(Event, frozen=True, kw_only=True):
     status: str = ""
     plain: bool = False
     reason: str = ""
+    verified: bool = False
 
 
 class Message(Event, frozen=True, kw_only=True):
@@ -168,6 +170,21 @@ class Room(Event, frozen=True, kw_only=True):
     last: str | None = None
 
 
+class Safety(Event, frozen=True, kw_only=True):
+    """Safety words to compare with somebody, in the answer of `/verify`: the same on both sides, or somebody is in the
+    middle. `path` is how they are linked now, empty when they are not.
+    """
+
+    event: Literal["safety"] = "safety"
+    nick: str
+    key: str
+    words: tuple[str, ...]
+    digits: tuple[str, ...]
+    verified: bool
+    first_seen: str | None = None
+    path: str = ""
+
+
 class Notice(Event, frozen=True, kw_only=True):
     """Something worth knowing, or a line of a command's answer; `code` says which."""
 
@@ -190,7 +207,8 @@ class Error(Event, frozen=True, kw_only=True):
 class Known(Event, frozen=True, kw_only=True):
     """One peer of `sandpiper peers`. `here`: it answers on this network now, at `addresses`.
 
-    The times are null for somebody never linked. `plain`: an old dialect, and `key` is empty.
+    The times are null for somebody never linked. `plain`: an old dialect, and `key` is empty. `verified`: its safety
+    words were compared.
     """
 
     event: Literal["known"] = "known"
@@ -202,6 +220,7 @@ class Known(Event, frozen=True, kw_only=True):
     first_seen: str | None = None
     last_seen: str | None = None
     ignored: bool = False
+    verified: bool = False
 
 
 class Setting(Event, frozen=True, kw_only=True):
@@ -214,8 +233,8 @@ class Setting(Event, frozen=True, kw_only=True):
 
 
 EVENTS: tuple[type[Event], ...] = (
-    Ready, Peer, Message, Delivery, Gap, Edit, Retract, React, Topic, Member, Room, Notice, Error, Known,
-    Setting,
+    Ready, Peer, Message, Delivery, Gap, Edit, Retract, React, Topic, Member, Room, Safety, Notice, Error,
+    Known, Setting,
 )  # fmt: skip
 
 _encoder = msgspec.json.Encoder()

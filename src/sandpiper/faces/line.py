@@ -15,6 +15,7 @@ from sandpiper.faces.people import PLAIN_ROOM, PLAIN_ROOM_NAME, People
 from sandpiper.faces.pipes import Pipes
 from sandpiper.faces.recent import Recent
 from sandpiper.faces.report import Report, Start
+from sandpiper.faces.sentences import where_reached
 from sandpiper.faces.signals import EXIT_INTERRUPTED, heeded
 from sandpiper.faces.spans import dim, line
 from sandpiper.faces.stream import Stream
@@ -22,7 +23,6 @@ from sandpiper.faces.stream import skipped as skipped_event
 from sandpiper.faces.terminal import Ended, PromptState, TooLong
 from sandpiper.faces.transcript import Transcript
 from sandpiper.faces.transcript import skipped as skipped_line
-from sandpiper.net.interfaces import list_interfaces
 from sandpiper.node import Node, NodeSettings, PlainPeer
 from sandpiper.wire.text import check_room_name
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sandpiper.faces.settings import LineSettings
     from sandpiper.faces.spans import Line
     from sandpiper.faces.terminal import Terminal
+    from sandpiper.faces.verifying import Comparison
     from sandpiper.node import NodeNotice
     from sandpiper.store.profile import Profile
     from sandpiper.store.reader import Message
@@ -128,9 +129,13 @@ class LineFace:
         """See `Face`."""
         self._report.reply(code, lines)
 
-    def listing(self, messages: Sequence[Message]) -> None:
-        """See `Face`."""
+    def listing(self, messages: Sequence[Message], words: str = "") -> None:
+        """See `Face`. What was searched for stands in the line above: it was typed there."""
         self._report.listing(messages)
+
+    def compare(self, comparison: Comparison) -> None:
+        """See `Face`."""
+        self._report.compare(comparison)
 
     def trouble(self, code: str, text: str, hint: str = "") -> None:
         """See `Face`."""
@@ -260,23 +265,13 @@ class LineFace:
         await asyncio.sleep(LONELY_SECONDS)
         if self._node.linked() or self._people.plain:
             return
-        where = self._addresses()
+        where = where_reached(self._node.settings, self._node.port)
         if self._node.settings.multicast:
             self._report.narrate("nobody", "Nobody here yet. Others on this network join you with: sandpiper")
             text = "Where beacons do not reach, they link to you with:"
         else:
             text = "Nobody here yet. Peers are not looked for; others link to you with:"
         self._report.narrate("nobody", text, f"sandpiper --peer {where}  (or /connect {where})")
-
-    def _addresses(self) -> str:
-        """Where others on this network can reach us."""
-        settings = self._node.settings
-        try:
-            found = [one for one in list_interfaces(settings.interfaces) if not one.v6]
-        except SandpiperError:  # an interface that was named is gone for now
-            found = []
-        outside = [one.address for one in found if not one.loopback] or [one.address for one in found]
-        return f"{(*settings.hosts, *outside, 'HOST')[0]}:{self._node.port}"
 
     async def _flush(self) -> None:
         """The input has ended: wait a little until everybody who can be reached has what we sent."""

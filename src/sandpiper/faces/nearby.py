@@ -14,6 +14,7 @@ from sandpiper.faces.archive import Archive, profile_directory
 from sandpiper.faces.doctor.probes.air import probe_air
 from sandpiper.faces.events import encode, timestamp
 from sandpiper.faces.spans import columns
+from sandpiper.faces.verifying import VERIFIED_MARK
 from sandpiper.net.interfaces import list_interfaces
 from sandpiper.wire.ids import PeerKey
 from sandpiper.wire.text import clean_line
@@ -46,7 +47,8 @@ def peer_lines(settings: Settings, paths: Paths, wait: float, *, as_json: bool) 
             yield encode(one)
             continue
         where = f"here  {' '.join(one.addresses)}" if one.here else f"seen  {ago(one.last_seen or '')}"
-        marks = ("  [plain]" if one.plain else f"  key {one.key[:8]}") + ("  ignored" if one.ignored else "")
+        marks = ("  [plain]" if one.plain else f"  key {one.key[:8]}") + f"  {VERIFIED_MARK} verified" * one.verified
+        marks += "  ignored" * one.ignored
         yield f"{one.nick}{' ' * (width - columns(one.nick))}  {where}{marks}\n"
 
 
@@ -81,6 +83,7 @@ def look(settings: Settings, wait: float, known: list[PeerRow]) -> list[events.K
                 first_seen=timestamp(row.first_seen) if row is not None else None,
                 last_seen=timestamp(row.last_seen) if row is not None else None,
                 ignored=row is not None and row.ignored,
+                verified=row is not None and row.verified,
             )
         )
     out += [
@@ -91,6 +94,7 @@ def look(settings: Settings, wait: float, known: list[PeerRow]) -> list[events.K
             first_seen=timestamp(row.first_seen),
             last_seen=timestamp(row.last_seen),
             ignored=row.ignored,
+            verified=row.verified,
         )
         for row in rows.values()
     ]

@@ -11,6 +11,7 @@ from sandpiper.faces.company import room_named
 from sandpiper.faces.people import path_label
 from sandpiper.faces.spans import Line, Span, dim, line
 from sandpiper.faces.targets import find_message
+from sandpiper.faces.verifying import mark
 from sandpiper.wire.text import check_room_name
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ async def search(context: Context, arguments: Arguments) -> None:
     if not found:
         context.say("search", f"No message here has: {words}")
         return
-    context.face.listing(found)
+    context.face.listing(found, words)
     if len(found) == HISTORY_COUNT:
         context.say("search", dim(f"The newest {HISTORY_COUNT}. All of them: sandpiper history --search '{words}'"))
 
@@ -99,7 +100,7 @@ async def status(context: Context, arguments: Arguments) -> None:
     profile = "a temporary identity" if context.profile.temporary else f"profile {context.profile.name}"
     linked = node.linked()
     links = ", ".join(
-        f"{people.name(peer)} {path_label(link.path, node.rtt(peer))}"
+        f"{people.name(peer)}{mark(context, peer)} {path_label(link.path, node.rtt(peer))}"
         for peer in linked
         if (link := node.link(peer)) is not None
     )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sandpiper.faces.spans import Line
+    from sandpiper.faces.verifying import Comparison
     from sandpiper.node import NodeNotice
     from sandpiper.store.reader import Message
     from sandpiper.wire.ids import RoomId
@@ -49,6 +50,10 @@ class Report(Protocol):
 
     def listing(self, messages: Sequence[Message]) -> None:
         """Messages that were asked for, with their ids."""
+        ...
+
+    def compare(self, comparison: Comparison) -> None:
+        """Safety words that were asked for."""
         ...
 
     def narrate(self, code: str, text: str, hint: str = "") -> None:

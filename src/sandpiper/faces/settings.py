@@ -1,16 +1,15 @@
-"""What line mode and its node are told, from the settings of the person."""
+"""What the faces and their node are told, from the settings of the person."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from sandpiper.node import NodeSettings
-from sandpiper.node.notices import DEFAULT_PORTS
-
 if TYPE_CHECKING:
     from sandpiper.config import Settings
+    from sandpiper.node import NodeSettings
 
 
 class LineSettings(Struct, frozen=True):
@@ -25,8 +24,27 @@ class LineSettings(Struct, frozen=True):
     history_lines: int = 100
 
 
+class TuiSettings(Struct, frozen=True):
+    """How the full-screen face behaves; the words are those of the settings of the same names, `theme` is settled
+    (dark, light or none). `log_file` is where to look when something of ours failed, None: there is none;
+    `config_file` is where the settings are, or would be.
+    """
+
+    room: str = "general"
+    theme: str = "dark"
+    emoji: str = "safe"
+    notify: str = "bell"
+    keys: tuple[str, ...] = ()
+    history_lines: int = 100
+    quiet: bool = False
+    log_file: Path | None = None
+    config_file: Path | None = None
+
+
 def node_settings(settings: Settings, *, multicast: bool = True) -> NodeSettings:
     """What a node is told of the settings."""
+    from sandpiper.node.notices import DEFAULT_PORTS, NodeSettings  # loads the node, which the screen does not wait for
+
     return NodeSettings(
         ports=range(settings.port, settings.port + 1) if settings.port else DEFAULT_PORTS,
         group=settings.multicast.host,

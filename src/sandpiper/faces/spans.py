@@ -70,6 +70,8 @@ def harmless(spans: Line) -> Line:
 
 def columns(text: str) -> int:
     """How many terminal cells a text takes; what has no known width counts one a character."""
+    if text.isascii():
+        return len(text)  # control characters are gone by now
     width = wcswidth(text)
     return width if width >= 0 else len(text)
 
@@ -91,12 +93,13 @@ def excerpt(text: str, width: int) -> str:
 _BREAKS = re.compile(r"(\n| +)")
 
 
-def fold(spans: Line, width: int | None, indent: int) -> list[Line]:
-    """Break a line at its newlines, and between words so that nothing is wider than `width` (None: no limit).
+def fold(spans: Line, width: int | None, indent: int, *, least: int = MIN_FOLD) -> list[Line]:
+    """Break a line at its newlines, and between words so that nothing is wider than `width` (None, or less than
+    `least`: no limit).
 
     All lines but the first are indented, so that no text can pretend to be a line of its own.
     """
-    if width is not None and width < max(MIN_FOLD, indent * 2):
+    if width is not None and width < max(least, indent * 2):
         width = None
     out: list[list[Span]] = [[]]
     used = 0

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sandpiper.faces.report import Start
     from sandpiper.faces.spans import Line
     from sandpiper.faces.terminal import Terminal
+    from sandpiper.faces.verifying import Comparison
     from sandpiper.node import Node, NodeNotice
     from sandpiper.store.reader import Message
     from sandpiper.wire.ids import PeerKey, RecordId, RoomId
@@ -90,6 +91,20 @@ class Stream:
             nick = message.nick if message.plain else self._people.author(message)
             room, mine = self._people.room(message.room), message.author == self._node.key
             self._put(stored(message, room=room, nick=nick, mine=mine))
+
+    def compare(self, comparison: Comparison) -> None:
+        """See `Report`."""
+        self._put(
+            events.Safety(
+                nick=comparison.name,
+                key=comparison.key.hex(),
+                words=comparison.words,
+                digits=comparison.digits,
+                verified=comparison.verified,
+                first_seen=timestamp(comparison.first_seen) if comparison.first_seen else None,
+                path=comparison.path,
+            )
+        )
 
     def narrate(self, code: str, text: str, hint: str = "") -> None:
         """See `Report`."""
@@ -178,6 +193,7 @@ class Stream:
                     rooms=rooms,
                     status=status,
                     reason=notice.reason,
+                    verified=key in self._node.verified,
                 )
             )
             return

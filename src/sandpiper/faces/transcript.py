@@ -18,13 +18,14 @@ from sandpiper.core.events import (
     RoomChanged,
     TypingSeen,
 )
-from sandpiper.faces import render
+from sandpiper.faces import render, sentences
 from sandpiper.faces.catchup import CatchingUp
 from sandpiper.faces.comings import Comings
-from sandpiper.faces.people import PLAIN_MARK, PLAIN_ROOM, room_label
+from sandpiper.faces.people import PLAIN_MARK
 from sandpiper.faces.render import Look, Name
 from sandpiper.faces.showing import Showing
 from sandpiper.faces.spans import Line, Span, ansi, dim, fold, harmless, line, text_of
+from sandpiper.faces.verifying import comparison_lines
 from sandpiper.node import PlainMessage, PlainPeer, Problem
 from sandpiper.wire.records import Edit, Profile, React, Record, Retract, Text, Topic, Unknown
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from sandpiper.faces.recent import Recent
     from sandpiper.faces.report import Start
     from sandpiper.faces.terminal import Terminal
+    from sandpiper.faces.verifying import Comparison
     from sandpiper.node import Node, NodeNotice
     from sandpiper.store.reader import Message
     from sandpiper.wire.ids import RoomId
@@ -62,7 +64,7 @@ class Transcript:
         self._day: date | None = None
         self._catching_up: dict[RoomId, CatchingUp] = {}
         self._newest: dict[RoomId, int] = {}  # time of the newest message shown
-        self._lonely: set[RoomId] = set()  # rooms in which it was told that nobody else is there
+        self._alone = sentences.Alone(node, people)
 
     # ------------------------------------------------------------ Report
 
@@ -88,10 +90,9 @@ class Transcript:
         rooms = " ".join(self._people.label(room) for room in self._node.rooms() if room.kind == "open")
         banner = [line(Span("Sandpiper", "bold"), f" {__version__}", *who, dim(f" · port {start.port}"))]
         banner += [line(f"· {note}") for note in start.notes]
-        banner.append(line(Span("OPEN", "bold"), f" {rooms}: anyone on this network can join and read along."))
+        banner.append(line(Span("OPEN", "bold"), f" {rooms}: {sentences.OPEN}"))
         if start.compat:
-            old = " The old p2pchat dialect is on: whoever speaks it is marked [plain], unencrypted and unproven."
-            banner.append(line(Span("PLAIN", "bold"), old))
+            banner.append(line(Span("PLAIN", "bold"), f" {sentences.COMPAT}"))
         if self._terminal.interactive:
             banner.append(line(dim("/help lists the commands · Tab completes · Ctrl+D quits")))
         self._put(self._folded(banner), aside=True)
@@ -105,6 +106,10 @@ class Transcript:
         for message in messages:
             self._keep(message)
             self._put(render.message(self._showing.stored(message, listed=True), self._look()))
+
+    def compare(self, comparison: Comparison) -> None:
+        """See `Report`."""
+        self.reply("verify", comparison_lines(comparison))
 
     def narrate(self, code: str, text: str, hint: str = "") -> None:
         """See `Report`."""
@@ -127,19 +132,20 @@ class Transcript:
                     self._catching_up.setdefault(record.room, CatchingUp()).preview(record)
                     self._record(record, late=False)
             case PeerChanged():
-                self._lonely.clear()
+                self._alone.somebody_came()
                 self._comings.changed(notice)
             case PlainPeer(author=author, nick=nick, linked=linked):
-                self._lonely.discard(PLAIN_ROOM)
+                self._alone.somebody_plain_came()
                 if not people.hidden(author):
                     name = Name(nick + PLAIN_MARK, people.colour(author))
-                    self._news(name.span, " is here" if linked else " is gone")
+                    self._news(*sentences.plain_peer(name.span, linked=linked))
             case PlainMessage(author=author):
                 if not people.hidden(author):
                     self._recent.add(notice.id, notice.author, notice.time, notice.text)
                     self._live(render.message(showing.plain(notice), self._look()))
             case Delivered(room=room, members=members):
-                self._listeners(room, members)
+                if alone := self._alone.sentence(room, members):
+                    self.narrate("alone", alone)
             case Gap(room=room, author=author, missing=missing):
                 if room not in self._catching_up:
                     name = showing.name(author, room)
@@ -149,13 +155,11 @@ class Transcript:
                     else:
                         self._news("Nothing is missing from ", name.span, " any more")
             case RoomChanged():
-                self._room_changed(notice)
+                self._happened(sentences.room_changed(notice, people))
             case CatchUp(room=room, missing=missing):
                 self._catch_up(room, missing)
-            case Forked(room=room, author=author, seq=seq):
-                nick = people.name(author, room)
-                text = f"{nick} signed two different records as number {seq}: the key is used twice, or its owner lies."
-                self.trouble("forked", text, f"Ask {nick} in person; /ignore {nick} hides all that it signs.")
+            case Forked():
+                self.trouble("forked", *sentences.forked(notice, people))
             case Problem(code=code, text=text, hint=hint):
                 self.trouble(code, text, hint)
             case TypingSeen() | Refused():
@@ -234,7 +238,7 @@ class Transcript:
                     *who, f" put {emoji} on " if add else f" took {emoji} off ", showing.said(room, target), time_ms=at
                 )
             case Topic(text=text):
-                self._happened(*who, f" set the topic: {text}" if text else " took the topic away", time_ms=at)
+                self._happened(*who, sentences.topic_set(text), time_ms=at)
             case Profile() | Unknown():
                 pass  # presence tells names; kinds of later versions say nothing to us
             case _:
@@ -253,28 +257,3 @@ class Transcript:
             older = f"{hidden:,} older message{' is' if hidden == 1 else 's are'} here now"
             where = ": /history" if room == self.room else f", in {self._people.room(room)}"
             self.narrate("caught_up", older + where)
-
-    # ------------------------------------------------------------ rooms
-
-    def _room_changed(self, notice: RoomChanged) -> None:
-        label = room_label(notice.name, self._people.name(notice.peer) if notice.peer is not None else None)
-        if not notice.joined:
-            self._happened(f"You left {label}; its history stays.")
-        elif notice.peer is not None:
-            name = self._people.name(notice.peer)
-            self._happened(f"Direct room with {name}: the two of you, nobody else. Write there: /msg {name}")
-        else:
-            others = ", ".join(self._people.name(key) for key in self._people.here(notice.room)) or "nobody else yet"
-            self._happened(f"You joined {label}, with {others}. OPEN: anyone on this network can join and read along.")
-
-    def _listeners(self, room: RoomId, members: int) -> None:
-        """Say once that nobody else is there to hear us."""
-        ours = self._node.room(room)
-        if members or self._people.here(room) or room in self._lonely:
-            return
-        if ours is not None and ours.peer in self._node.linked():
-            return  # linked, and about to share the direct room that we have just opened
-        self._lonely.add(room)
-        other = self._showing.other(room)
-        absent = f"{other.text} is not linked" if other is not None else f"Nobody else is in {self._people.room(room)}"
-        self.narrate("alone", f"{absent} now. What you write is kept, and delivered when you meet again.")

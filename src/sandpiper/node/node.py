@@ -29,6 +29,7 @@ from sandpiper.node.alarm import Alarm
 from sandpiper.node.notices import NodeSettings, PlainMessage, PlainPeer, Subscriber, moment
 from sandpiper.node.runner import Runner
 from sandpiper.store.history import open_history
+from sandpiper.store.marks import UNREAD
 from sandpiper.store.reader import Reader
 from sandpiper.wire.records import AnyBody, Text
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from sandpiper.core.room import Room
     from sandpiper.crypto.identity import Identity
     from sandpiper.net.link import Link
+    from sandpiper.store.marks import Place
     from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 
 log = logging.getLogger(__name__)
@@ -227,6 +229,11 @@ class Node:
         return frozenset(self._run.ignored)
 
     @property
+    def verified(self) -> frozenset[PeerKey]:
+        """Keys whose safety words were compared and were the same."""
+        return frozenset(self._run.verified)
+
+    @property
     def lan_problems(self) -> dict[str, str]:
         """Interface addresses that carry no beacons, and why."""
         return dict(self._lan.problems)
@@ -262,6 +269,16 @@ class Node:
     def undelivered(self) -> int:
         """How many of our messages some linked member is not known to hold yet."""
         return self._run.engine.undelivered()
+
+    def delivery(self, room: RoomId, record: RecordId) -> tuple[int, int] | None:
+        """How many of the linked members of a room hold this record of ours, and how many there are; None: it is not
+        ours, or not known here.
+        """
+        return self._run.engine.delivery(room, record)
+
+    def read_places(self) -> dict[RoomId, Place]:
+        """For each room ever joined, the place of the newest message that was seen; `UNREAD` when none was."""
+        return {**{room.id: UNREAD for room in self.rooms()}, **self._run.read}
 
     # ------------------------------------------------------------ what faces may do
 
@@ -311,6 +328,25 @@ class Node:
         """Hide what a peer says (or not); remembered."""
         (self._run.ignored.add if ignored else self._run.ignored.discard)(peer)
         self._run.history.set_ignored(peer, self.names.nick(peer), ignored=ignored)
+
+    def verify(self, peer: PeerKey, *, verified: bool) -> None:
+        """The safety words of this key were the same (or were not, or are to be compared anew); remembered.
+
+        Raises:
+            StoreError: the disk failed; nothing has changed.
+        """
+        self._run.history.set_verified(peer, self.names.nick(peer), verified=verified)
+        (self._run.verified.add if verified else self._run.verified.discard)(peer)
+
+    def mark_read(self, room: RoomId, place: Place) -> None:
+        """Everything in a room up to `place` has been seen; remembered. What was read before stays read.
+
+        Raises:
+            StoreError: the disk failed; nothing has changed.
+        """
+        if place > self._run.read.get(room, UNREAD):
+            self._run.history.mark_read(room, place)
+            self._run.read[room] = place
 
     # ------------------------------------------------------------ what the parts ask and tell
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from sandpiper.net.link import Link
     from sandpiper.net.links import Links
     from sandpiper.store.history import History
+    from sandpiper.store.marks import Place
     from sandpiper.wire.records import Record
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,8 @@ class Runner:
         self.history = history
         self.names = Names(identity.key, nick)
         self.ignored: set[PeerKey] = set()
+        self.verified: set[PeerKey] = set()
+        self.read: dict[RoomId, Place] = {}
         self._identity = identity
         self._rng = random.Random()
         self._wake = wake
@@ -78,6 +81,9 @@ class Runner:
                 self.names.learn(peer.key, peer.nick)
                 if peer.ignored:
                     self.ignored.add(peer.key)
+                if peer.verified:
+                    self.verified.add(peer.key)
+        self.read = self.history.read_places()
         return Engine(self._identity, self.nick, self._rng, moment(), self.history.load_rooms())
 
     # ------------------------------------------------------------ telling

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from typing_extensions import override
 
 from sandpiper.core.events import Append, SaveRoom, StoredLog, StoredRoom
 from sandpiper.crypto.signing import reopen_record
 from sandpiper.errors import RemoteProtocolError, StoreError
 from sandpiper.store.damage import BUSY_MS, check, connect, damage_note, damaged, move_aside, sql_errors
+from sandpiper.store.marks import Marks
 from sandpiper.store.schema import migrate
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 from sandpiper.wire.limits import MAX_BATCH_BYTES
@@ -51,7 +53,7 @@ class Opened(Struct, frozen=True):
     damaged: Path | None
 
 
-class History:
+class History(Marks):
     """A profile's `history.db`, opened for writing. Not thread-safe: one owner."""
 
     def __init__(self, path: Path) -> None:
@@ -102,6 +104,7 @@ class History:
                 self._db.execute("PRAGMA optimize")
             self._db.close()
 
+    @override
     @contextlib.contextmanager
     def _writing(self, doing: str) -> Iterator[None]:
         """When anything goes wrong, all since the last commit is forgotten: SQLite may have done so by itself."""
@@ -113,6 +116,7 @@ class History:
             self.rollback()
             raise
 
+    @override
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
         try:
@@ -154,6 +158,7 @@ class History:
         self._last_message = self._db.execute("SELECT coalesce(max(n), 0) FROM messages").fetchone()[0]
         self._last_indexed = self._db.execute(LAST_INDEXED).fetchone()[0]
 
+    @override
     def commit(self) -> None:
         """Make everything appended so far survive a crash of this process.
 
@@ -177,6 +182,7 @@ class History:
         with contextlib.suppress(sqlite3.Error), contextlib.closing(connect(self.path, "rw")) as db:
             db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
+    @override
     def _begin(self) -> None:
         if not self._dirty:
             self._db.execute("BEGIN IMMEDIATE")
@@ -302,27 +308,6 @@ class History:
             ).fetchone()
             n = self._authors[key] = row[0]
         return n
-
-    def saw_peer(self, key: PeerKey, nick: str, now_ms: int) -> None:
-        """Remember a linked peer and what it is called."""
-        with self._writing("keeping a peer"):
-            self._begin()
-            self._db.execute(
-                "INSERT INTO peers (key, nick, first_seen, last_seen) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT (key) DO UPDATE SET nick = excluded.nick, last_seen = excluded.last_seen",
-                (key, nick, now_ms, now_ms),
-            )
-
-    def set_ignored(self, key: PeerKey, nick: str, *, ignored: bool) -> None:
-        """Hide (or show again) what a peer says, on this profile only."""
-        with self._writing("keeping a choice"):
-            self._begin()
-            self._db.execute(
-                "INSERT INTO peers (key, nick, first_seen, last_seen, ignored) VALUES (?, ?, 0, 0, ?)"
-                " ON CONFLICT (key) DO UPDATE SET ignored = excluded.ignored",
-                (key, nick, ignored),
-            )
-            self.commit()
 
     # ------------------------------------------------------------ giving back
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -18,10 +19,11 @@ from sandpiper.store.schema import TOKENIZER
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 EXPORT_PAGE = 1000  # rows held at once while exporting
+CHUNK = 500  # ids in one question: every build of SQLite takes 999
 
 
 class Reaction(Struct, frozen=True):
@@ -74,6 +76,7 @@ class PeerRow(Struct, frozen=True):
     first_seen: int
     last_seen: int
     ignored: bool
+    verified: bool = False
 
 
 _COLUMNS = (
@@ -135,11 +138,15 @@ class Reader:
 
     def peers(self) -> list[PeerRow]:
         """Everybody ever linked, the newest first."""
-        query = "SELECT key, nick, first_seen, last_seen, ignored FROM peers ORDER BY last_seen DESC, key"
         with sql_errors(self.path, "reading it"):
+            # A file that no node has opened since an update is read as it is.
+            verified = "verified" if self._db.execute("PRAGMA user_version").fetchone()[0] >= 2 else "0"
+            query = f"SELECT key, nick, first_seen, last_seen, ignored, {verified} FROM peers"
             return [
-                PeerRow(key, nick, first_seen, last_seen, bool(ignored))
-                for key, nick, first_seen, last_seen, ignored in self._db.execute(query)
+                PeerRow(key, nick, first_seen, last_seen, bool(ignored), bool(verified))
+                for key, nick, first_seen, last_seen, ignored, verified in self._db.execute(
+                    f"{query} ORDER BY last_seen DESC, key"
+                )
             ]
 
     def acquaintances(self) -> list[PeerRow]:
@@ -165,6 +172,13 @@ class Reader:
         """The first `limit` messages of a room past a place; oldest first."""
         query = f"{_COLUMNS} WHERE r.id = ? AND (m.clock, m.id) > (?, ?) ORDER BY m.clock, m.id LIMIT ?"
         return self._messages(query, (room, *after, limit))
+
+    def messages(self, ids: Sequence[RecordId]) -> list[Message]:
+        """The messages with these ids, oldest first; those that are not here are left out."""
+        found: list[Message] = []
+        for chunk in _chunks(dict.fromkeys(ids)):
+            found += self._messages(f"{_COLUMNS} WHERE m.id IN ({_marks(chunk)})", chunk)
+        return sorted(found, key=lambda message: message.place)
 
     def search(self, words: str, *, room: RoomId | None = None, limit: int = 100, since_ms: int = 0) -> list[Message]:
         """The newest `limit` messages that hold all `words` (the last one may be a beginning); oldest first.
@@ -221,6 +235,7 @@ class Reader:
     def _messages(self, query: str, values: tuple[object, ...]) -> list[Message]:
         with sql_errors(self.path, "reading it"):
             rows = self._db.execute(query, values).fetchall()
+            reactions = self._reactions([row[2] for row in rows])
             return [
                 Message(
                     room=row[0],
@@ -236,14 +251,29 @@ class Reader:
                     edited=bool(row[10]),
                     retracted=bool(row[11]),
                     plain=bool(row[12]),
-                    reactions=self._reactions(row[2]),
+                    reactions=tuple(reactions.get(row[2], ())),
                 )
                 for row in rows
             ]
 
-    def _reactions(self, target: bytes) -> tuple[Reaction, ...]:
-        query = (
-            "SELECT a.key, x.emoji FROM reactions x JOIN authors a ON a.n = x.author WHERE x.target = ?"
-            " ORDER BY x.emoji, a.key"
-        )
-        return tuple(Reaction(*row) for row in self._db.execute(query, (target,)))
+    def _reactions(self, targets: Sequence[bytes]) -> dict[bytes, list[Reaction]]:
+        """Reactions by message: one question for many messages, because a screen asks often."""
+        out: dict[bytes, list[Reaction]] = {}
+        for chunk in _chunks(targets):
+            query = (
+                "SELECT x.target, a.key, x.emoji FROM reactions x JOIN authors a ON a.n = x.author"
+                f" WHERE x.target IN ({_marks(chunk)}) ORDER BY x.emoji, a.key"
+            )
+            for target, author, emoji in self._db.execute(query, chunk):
+                out.setdefault(target, []).append(Reaction(author, emoji))
+        return out
+
+
+def _chunks(ids: Iterable[bytes]) -> Iterator[tuple[bytes, ...]]:
+    left = iter(ids)
+    while chunk := tuple(islice(left, CHUNK)):
+        yield chunk
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))

@@ -84,7 +84,17 @@ END;
 
 TOKENIZER = 'tokenize="unicode61 remove_diacritics 2"'  # whole words in any script, accents do not matter
 
-MIGRATIONS: tuple[str, ...] = (_V1.replace("TOKENIZER", TOKENIZER),)
+# An older file does not say what of it was read: all of it counts as read.
+_V2 = """
+ALTER TABLE peers ADD COLUMN verified INTEGER NOT NULL DEFAULT 0;  -- 1: its safety words were compared
+ALTER TABLE rooms ADD COLUMN read_clock INTEGER NOT NULL DEFAULT -1;
+ALTER TABLE rooms ADD COLUMN read_id BLOB NOT NULL DEFAULT x'';    -- with read_clock: the newest message ever seen
+UPDATE rooms SET (read_clock, read_id) =
+    (SELECT clock, id FROM messages WHERE room = rooms.n ORDER BY clock DESC, id DESC LIMIT 1)
+    WHERE EXISTS (SELECT 1 FROM messages WHERE room = rooms.n);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1.replace("TOKENIZER", TOKENIZER), _V2)
 """Entry n brings a file from version n to n + 1. Entries are never changed once released."""
 
 APPLICATION_ID = 0x53504950  # "SPIP": tells our files from other SQLite files

@@ -14,7 +14,9 @@ from textual.binding import Binding
 from sandpiper.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from textual.binding import BindingType
 
 
 class Key(Struct, frozen=True):
@@ -44,13 +46,26 @@ KEYS: tuple[Key, ...] = (
 """Alt+1 to Alt+9 go to a room by its number, and are not in the table."""
 
 
-def bindings(changes: Iterable[str] = ()) -> list[Binding]:
-    """The bindings of the screen with a person's changes.
+APP_ACTIONS = ("copy_selection", "quit")
+"""Actions that work in dialogs, too; all others are the chat screen's."""
+
+
+def bindings(*, of_app: bool) -> list[BindingType]:
+    """The bindings of the app or of the chat screen, before a person's changes; `keymap` goes by their ids."""
+    return [
+        Binding(",".join(row.keys), row.action, row.help, show=False, priority=True, id=row.action)
+        for row in KEYS
+        if (row.action in APP_ACTIONS) == of_app
+    ]
+
+
+def chosen_keys(changes: Iterable[str] = ()) -> dict[str, tuple[str, ...]]:
+    """The keys of every action with a person's changes.
 
     Raises:
         ConfigError: a change names no action, or a key that is taken.
     """
-    keys = {key.action: key.keys for key in KEYS}
+    keys = {row.action: row.keys for row in KEYS}
     for change in changes:
         action, _, wanted = change.partition("=")
         action = action.strip().replace("-", "_")
@@ -70,8 +85,9 @@ def bindings(changes: Iterable[str] = ()) -> list[Binding]:
                     hint="Give one of them another key.",
                     code="bad_setting",
                 )
-    return [
-        Binding(key, action, next(row.help for row in KEYS if row.action == action), show=False, priority=True)
-        for action, chosen in keys.items()
-        for key in chosen
-    ]
+    return keys
+
+
+def keymap(keys: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """`keys` for Textual's `App.set_keymap`."""
+    return {action: ",".join(chosen) for action, chosen in keys.items()}

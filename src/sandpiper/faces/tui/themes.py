@@ -151,6 +151,8 @@ class Looks:
     def _words(self) -> dict[str, Style]:
         p = self.palette
         return {
+            "base": Style(color=p.text, bgcolor=p.background),
+            "selection": Style(color=p.background, bgcolor=p.link),
             "bold": Style(bold=True),
             "italic": Style(italic=True),
             "underline": Style(underline=True),
@@ -173,14 +175,14 @@ class Looks:
             "lan": Style(color=p.good),
             "direct": Style(color=p.direct),
             "relay": Style(color=p.relay),
-            "selected": Style(bgcolor=p.selected),
-            "marked": Style(bgcolor=p.marked),
+            "selected": Style(color=p.text, bgcolor=p.selected),
+            "marked": Style(color=p.text, bgcolor=p.marked),
             "bar": Style(bgcolor=p.bar),
         }
 
 
 def textual_theme(palette: Palette) -> Theme:
-    """The theme as Textual's CSS sees it: `$background`, `$panel`, `$primary`, and our own as `$bar`, `$chip`, `$dim`."""
+    """The theme as Textual's CSS sees it: `$background`, `$panel`, `$primary`; ours are `$bar`, `$chip`, `$dim`."""
     return Theme(
         name=palette.name,
         primary=palette.accent,

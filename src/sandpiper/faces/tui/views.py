@@ -107,8 +107,9 @@ class Around(Struct, frozen=True):
 
 
 class Named(Struct, frozen=True):
-    """What authors are called from now on, in addition to those named before."""
+    """What authors are called in a room from now on, in addition to those named before (colours are by room)."""
 
+    room: RoomId
     who: dict[PeerKey, Who]
 
 

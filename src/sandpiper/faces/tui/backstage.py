@@ -1,0 +1,364 @@
+"""The thread with the node: does what the screen asks for, one thing after another, and tells what happens.
+
+Nothing is shared with the screen's thread but a queue of calls; what is told goes out by `tell`. Whatever is heavy to
+load is loaded in the thread, so that the screen is painted before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, assert_never
+
+from msgspec import Struct
+
+from sandpiper.errors import SandpiperError, StoreError
+from sandpiper.faces.tui.views import Clear, Ended, Found, NotDone, Place, Show
+from sandpiper.wire.ids import PeerKey, RoomId
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from sandpiper.faces.context import Context
+    from sandpiper.faces.settings import TuiSettings
+    from sandpiper.faces.spans import Line
+    from sandpiper.faces.tui.telling import Telling
+    from sandpiper.faces.tui.views import Ask, Update
+    from sandpiper.faces.verifying import Comparison
+    from sandpiper.node import Node, NodeNotice, NodeSettings
+    from sandpiper.store.profile import Profile
+    from sandpiper.store.reader import Message, Reader
+
+    Tell = Callable[[tuple[Update, ...]], object]
+
+log = logging.getLogger(__name__)
+
+LAST_SECONDS = 2.0  # what was typed before the end is done within this time, or not at all
+
+
+# ---------------------------------------------------------------- what the screen has asked for
+
+
+class _Obey(Struct, frozen=True):
+    room: RoomId | None
+    text: str
+
+
+class _Look(Struct, frozen=True):
+    room: RoomId | None
+    focused: bool
+
+
+class _Read(Struct, frozen=True):
+    room: RoomId
+    place: Place
+
+
+class _Typing(Struct, frozen=True):
+    room: RoomId
+
+
+class _Verify(Struct, frozen=True):
+    key: PeerKey
+    verified: bool
+
+
+class _Stop(Struct, frozen=True):
+    pass
+
+
+_Call = _Obey | _Look | _Read | _Typing | _Verify | _Stop
+
+
+class _Asking:
+    """The screen's `Ask`; `waiting` while a person is asked."""
+
+    def __init__(self, ask: Ask) -> None:
+        self.waiting = False
+        self._ask = ask
+
+    def nick(self, suggested: str) -> str:
+        """See `Ask`."""
+        with self._waiting():
+            return self._ask.nick(suggested)
+
+    def passphrase(self, prompt: str) -> str:
+        """See `Ask`."""
+        with self._waiting():
+            return self._ask.passphrase(prompt)
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        self.waiting = True
+        try:
+            yield
+        finally:
+            self.waiting = False
+
+
+class NodeBackstage:
+    """A `views.Backstage` with a real node. `start` it once; it has ended when `join` returns True."""
+
+    def __init__(
+        self,
+        open_profile: Callable[[Ask], Profile],
+        node_settings: Callable[[], NodeSettings],
+        settings: TuiSettings,
+    ) -> None:
+        """Both callables are called in the thread; `open_profile` may ask the person, and may block while it does."""
+        self._open_profile = open_profile
+        self._node_settings = node_settings
+        self._settings = settings
+        self._tell: Tell
+        self._asking: _Asking
+        self._thread = threading.Thread(target=self._main, name="node", daemon=True)
+        self._calls: deque[_Call] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._called: asyncio.Event
+        self._stop_asked = False
+        self._stopping: asyncio.Future[None]
+        self._history: Path | None = None
+        self.ended: Ended | None = None
+        """How it ended, once it has."""
+
+    # ------------------------------------------------------------ the screen's thread
+
+    def start(self, tell: Tell, ask: Ask) -> None:
+        """Begin. `tell` is called in the node's thread with what happens, until a batch that ends with `Ended`; `ask`
+        is asked there, before a profile is open.
+        """
+        self._tell, self._asking = tell, _Asking(ask)
+        self._thread.start()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait, at most `timeout` seconds, until everything is on the disk; False: it is not yet. While a person is
+        asked something there is nothing to wait for: a screen that is gone gives no answer.
+        """
+        if self._thread.ident is not None and not self._asking.waiting:
+            self._thread.join(timeout)
+        return not self._thread.is_alive() or self._asking.waiting
+
+    def obey(self, room: RoomId | None, text: str) -> None:
+        """See `Backstage`."""
+        self._call(_Obey(room, text))
+
+    def look(self, room: RoomId | None, *, focused: bool) -> None:
+        """See `Backstage`."""
+        self._call(_Look(room, focused))
+
+    def read(self, room: RoomId, place: Place) -> None:
+        """See `Backstage`."""
+        self._call(_Read(room, place))
+
+    def typing(self, room: RoomId) -> None:
+        """See `Backstage`."""
+        self._call(_Typing(room))
+
+    def verify(self, key: PeerKey, *, verified: bool) -> None:
+        """See `Backstage`."""
+        self._call(_Verify(key, verified))
+
+    def stop(self) -> None:
+        """See `Backstage`. What was asked for before is done first, if that does not take long."""
+        self._stop_asked = True
+        self._call(_Stop())
+
+    def reader(self) -> Reader:
+        """See `Backstage`."""
+        from sandpiper.store.reader import Reader
+
+        if self._history is None:
+            raise StoreError("The history is not open yet.", hint="Try again in a moment.")
+        return Reader(self._history)
+
+    def _call(self, call: _Call) -> None:
+        self._calls.append(call)
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop has just ended, and nothing is done any more
+                self._loop.call_soon_threadsafe(self._wake)
+
+    # ------------------------------------------------------------ the node's thread
+
+    def _main(self) -> None:
+        ended = Ended()
+        try:
+            with self._open_profile(self._asking) as profile:
+                self._history = profile.history
+                if not self._stop_asked:
+                    asyncio.run(self._live(profile))
+        except SandpiperError as exc:
+            log.info("the node has ended: %s", exc.sentence())
+            ended = Ended(exc.sentence(), exc.exit_code)
+        except BaseException as exc:
+            from sandpiper.faces.sentences import failed
+
+            log.critical("a mistake of ours", exc_info=exc)
+            ended = Ended(failed(exc, self._settings.log_file), 1)
+        self.ended = ended
+        self._put((ended,))
+
+    def _put(self, updates: tuple[Update, ...]) -> None:
+        try:
+            self._tell(updates)
+        except RuntimeError:  # the screen's loop is closed: nobody is there to see it
+            log.debug("not shown any more: %d updates", len(updates))
+
+    def _wake(self) -> None:
+        """On the loop: there are calls."""
+        self._called.set()
+        if self._stop_asked and not self._stopping.done():
+            self._stopping.set_result(None)
+
+    async def _live(self, profile: Profile) -> None:
+        from sandpiper.faces.people import PLAIN_ROOM_NAME
+        from sandpiper.faces.tui.telling import Telling
+        from sandpiper.node import Node
+        from sandpiper.wire.text import check_room_name
+
+        loop = asyncio.get_running_loop()
+        self._called, self._stopping = asyncio.Event(), loop.create_future()
+        failed: asyncio.Future[None] = loop.create_future()
+
+        def unhandled(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+            """A timer of ours failed: it must not be lost in a log."""
+            exc = context.get("exception")
+            if isinstance(exc, Exception) and "handle" in context and not failed.done():
+                failed.set_exception(exc)
+            else:
+                loop.default_exception_handler(context)
+
+        loop.set_exception_handler(unhandled)
+        room_name = check_room_name(self._settings.room)
+        node = Node(profile.identity, profile.nick, profile.history, self._node_settings())
+        early: list[NodeNotice] = []  # what happens before there is a room to start in
+        hear = early.append
+        node.subscribe(lambda notice: hear(notice))
+        async with node:
+            if node.settings.plain:
+                node.join(PLAIN_ROOM_NAME)  # the old dialect knows no other
+            room = node.join(room_name)
+            telling = Telling(node, profile, self._put, quiet=self._settings.quiet)
+            hear = telling.notice
+            for notice in early:
+                telling.notice(notice)
+            await telling.begin(room)
+            self._loop = loop
+            self._wake()
+            await self._work(node, profile, telling, failed)
+
+    async def _work(self, node: Node, profile: Profile, telling: Telling, failed: asyncio.Future[None]) -> None:
+        """Do what is asked for and tell what happens, until somebody or something ends it."""
+        from sandpiper.faces.context import Context
+
+        face = _Face(telling, self.stop)
+        context = Context(node, profile, telling.people, face)
+        converse = asyncio.create_task(self._converse(node, context, face, telling), name="converse")
+        tell = asyncio.create_task(telling.run(), name="tell")
+        others = [
+            asyncio.create_task(telling.keep_time(), name="keep time"),
+            asyncio.create_task(node.finished(), name="node finished"),
+        ]
+        watched = (converse, tell, *others, failed)
+        try:
+            await asyncio.wait((*watched, self._stopping), return_when=asyncio.FIRST_COMPLETED)
+            if self._stopping.done() and not any(one.done() for one in watched):
+                await asyncio.wait((converse,), timeout=LAST_SECONDS)
+            for one in watched:
+                if one.done():
+                    one.result()
+            telling.leave()
+            telling.save()
+            telling.end()
+            await tell
+        finally:
+            telling.leave()
+            for task in (converse, tell, *others):
+                task.cancel()
+            await asyncio.gather(converse, tell, *others, return_exceptions=True)
+            failed.cancel()
+            telling.close()
+
+    async def _converse(self, node: Node, context: Context, face: _Face, telling: Telling) -> None:
+        """Do what the screen asks for, in its order, until it asks for the end."""
+        while True:
+            while not self._calls:
+                self._called.clear()
+                await self._called.wait()
+            call = self._calls.popleft()
+            try:
+                match call:
+                    case _Obey(room=room, text=text):
+                        face.room = room
+                        await self._obey(context, telling, text)
+                    case _Look(room=room, focused=focused):
+                        telling.look(room, focused=focused)
+                    case _Read(room=room, place=place):
+                        telling.read(room, place)
+                    case _Typing(room=room):
+                        if node.room(room) is not None:
+                            node.typing(room)
+                    case _Verify(key=key, verified=verified):
+                        node.verify(key, verified=verified)
+                        telling.changed()
+                    case _Stop():
+                        return
+                    case _:
+                        assert_never(call)
+            except SandpiperError as exc:
+                telling.trouble(None, str(exc), exc.hint)
+
+    async def _obey(self, context: Context, telling: Telling, text: str) -> None:
+        from sandpiper.faces.commands import execute
+
+        if not text.strip():
+            return
+        room = context.face.room
+        try:
+            await execute(context, text)
+        except SandpiperError as exc:
+            telling.trouble(room, str(exc), exc.hint)
+            telling.tell(NotDone(room, text))
+        telling.changed()
+        await asyncio.sleep(0)  # many lines at once must not keep links from being served
+
+
+class _Face:
+    """The `Face` of commands: what they say goes to the screen. `room` was there when the last one was typed."""
+
+    def __init__(self, telling: Telling, stop: Callable[[], None]) -> None:
+        self.room: RoomId | None = None
+        self._telling = telling
+        self._stop = stop
+
+    def switch(self, room: RoomId | None) -> None:
+        """See `Face`."""
+        self.room = room
+        self._telling.tell(Show(room))
+
+    def reply(self, code: str, lines: Sequence[Line]) -> None:
+        """See `Face`."""
+        self._telling.reply(self.room, lines)
+
+    def listing(self, messages: Sequence[Message], words: str = "") -> None:
+        """See `Face`."""
+        self._telling.tell(Found(words, tuple(messages)))
+
+    def compare(self, comparison: Comparison) -> None:
+        """See `Face`."""
+        self._telling.tell(comparison)
+
+    def trouble(self, code: str, text: str, hint: str = "") -> None:
+        """See `Face`."""
+        self._telling.trouble(self.room, text, hint)
+
+    def clear(self) -> None:
+        """See `Face`."""
+        self._telling.tell(Clear())
+
+    def quit(self) -> None:
+        """See `Face`."""
+        self._stop()

@@ -1,0 +1,91 @@
+"""The full-screen face's life: screen and backstage together, and what is said once the terminal is back as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+from sandpiper.faces.signals import EXIT_INTERRUPTED, heeded
+from sandpiper.faces.tui.backstage import NodeBackstage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from textual.app import App
+
+    from sandpiper.faces.settings import TuiSettings
+    from sandpiper.faces.signals import Asked
+    from sandpiper.faces.tui.views import Ask
+    from sandpiper.node import NodeSettings
+    from sandpiper.store.profile import Profile
+
+log = logging.getLogger(__name__)
+
+EXIT_FAILED = 1
+GOODBYE_SECONDS = 10.0  # goodbyes and the disk; a process that is still there after this is taken for stuck
+
+
+def run(
+    open_profile: Callable[[Ask], Profile],
+    node_settings: Callable[[], NodeSettings],
+    settings: TuiSettings,
+    save: Callable[[str, str], None] | None = None,
+) -> int:
+    """Chat on the whole screen until somebody or something ends it; the exit code.
+
+    `open_profile` and `node_settings` are called in the node's thread, once the screen is up. `save` keeps a setting
+    that is changed there (its name and its value as text); it may wait for a disk.
+
+    Raises:
+        ConfigError: the setting `keys` cannot be used.
+    """
+    from sandpiper.faces.tui.app import SandpiperApp
+
+    backstage = NodeBackstage(open_profile, node_settings, settings)
+    app = SandpiperApp(backstage, settings, save)
+    try:
+        error = asyncio.run(_shown(app))
+    finally:
+        backstage.stop()
+        gone = backstage.join(GOODBYE_SECONDS)
+    if not gone:
+        log.error("the node has not ended in %.0f s", GOODBYE_SECONDS)
+    if error is not None:
+        from sandpiper.faces.sentences import failed
+
+        log.critical("the screen failed", exc_info=error)
+        _say(failed(error, settings.log_file))
+        return EXIT_FAILED
+    ended = backstage.ended
+    if ended is not None and ended.sentence:
+        _say(ended.sentence)
+        return ended.code
+    return app.return_code or 0
+
+
+async def _shown(app: App[int]) -> BaseException | None:
+    """Run the screen; what it failed with, if it did."""
+    app.error_console.file = io.StringIO()  # Textual's own account of a failure shows what all variables held
+
+    def stop(reason: Asked) -> None:
+        app.exit(return_code=EXIT_INTERRUPTED if reason == "interrupt" else 0)
+
+    def give_back() -> None:
+        driver = app._driver
+        if driver is not None:
+            with contextlib.suppress(Exception):
+                driver.stop_application_mode()
+
+    with heeded(stop, give_back):
+        await app.run_async()
+    return app._exception
+
+
+def _say(sentence: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # the terminal is closed
+        sys.stderr.write(f"{sentence}\n")
+        sys.stderr.flush()

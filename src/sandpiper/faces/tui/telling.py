@@ -1,0 +1,450 @@
+"""What the node tells, as updates for the screen: gathered for a moment, completed from the history, told in batches.
+
+Everything here runs on the node's loop, but for `_look_up`: that is done in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import date
+from itertools import count
+from typing import TYPE_CHECKING, assert_never
+
+from msgspec.structs import replace
+
+from sandpiper.core.events import (
+    Accepted,
+    CatchUp,
+    Delivered,
+    Forked,
+    Gap,
+    PeerChanged,
+    Preview,
+    Refused,
+    RoomChanged,
+    TypingSeen,
+)
+from sandpiper.errors import StoreError
+from sandpiper.faces import render, sentences
+from sandpiper.faces.comings import Comings
+from sandpiper.faces.people import PLAIN_MARK, People
+from sandpiper.faces.recent import Recent
+from sandpiper.faces.render import Look, Name
+from sandpiper.faces.showing import Showing
+from sandpiper.faces.spans import Span, dim, harmless, line
+from sandpiper.faces.tui.around import Surroundings
+from sandpiper.faces.tui.lookup import Lookup, look_up
+from sandpiper.faces.tui.naming import Naming
+from sandpiper.faces.tui.pending import MAX_CHANGED, Batch, Changed, Changes, Pending
+from sandpiper.faces.tui.unread import Unread
+from sandpiper.faces.tui.views import Delivery, Found, Note, Said, Show, Typing
+from sandpiper.node import PlainMessage, PlainPeer, Problem
+from sandpiper.store.reader import Message
+from sandpiper.wire.ids import RecordId, RoomId
+from sandpiper.wire.records import Edit, Profile, React, Retract, Text, Topic, Unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Literal
+
+    from sandpiper.faces.spans import Line
+    from sandpiper.faces.tui.views import Around, Place, Update
+    from sandpiper.node import Node, NodeNotice
+    from sandpiper.store import profile
+    from sandpiper.store.reader import Reader
+    from sandpiper.wire.records import Record
+
+PULSE_SECONDS = 0.03  # between two batches: a burst is a few redraws, and nobody sees the wait
+AROUND_SECONDS = 0.05  # between two pictures of what is around
+SAVE_SECONDS = 1.0  # between two notes on the disk of what was read
+ROUND_TRIPS_EVERY = 3  # times that
+ADDRESS_EVERY = 30  # interfaces rarely change, and looking at them takes a while
+
+MARKED = 50  # of our own messages
+
+
+UNFOLDED = Look(width=None, today=date.min)  # the screen folds
+
+
+class Telling:
+    """The `Subscriber` of the node. `put` is given the batches."""
+
+    def __init__(
+        self,
+        node: Node,
+        profile: profile.Profile,
+        put: Callable[[tuple[Update, ...]], None],
+        *,
+        quiet: bool = False,
+    ) -> None:
+        """`quiet`: no comings and goings."""
+        self._node = node
+        self._profile = profile
+        self._put = put
+        self._quiet = quiet
+        self.people = People(node)
+        self._recent = Recent(node)
+        self._comings = Comings(self.people, Showing(node, self.people, self._recent), self._news)
+        self._alone = sentences.Alone(node, self.people)
+        self._unread = Unread(node.read_places())
+        self._naming = Naming(node, self.people)
+        self._around = Surroundings(node, profile, self.people, self._naming, self._unread)
+        self._pending = Pending()
+        self._reader: Reader | None = None
+        self._due = asyncio.Event()
+        self._ending = False
+        self._begun = False
+        self._entered: set[RoomId] = set()  # joined since the last batch
+        self._opened: set[RoomId] = set()  # shown since then
+        self._picture: Around | None = None
+        self._picture_due = True  # something around may have changed
+        self._picture_now = True  # and cannot wait
+        self._picture_at = 0.0
+        self._names_due = False
+
+    # ------------------------------------------------------------ life
+
+    async def begin(self, room: RoomId) -> None:
+        """The node runs and is in its rooms; `room` is the one to start in. Tells the first batch."""
+        self._around.look_at_interfaces()
+        self._entered = {one.id for one in self._node.rooms()}
+        self.look(room, focused=False)
+        self.tell(Show(room))
+        if self._profile.notes:
+            self._note(None, "reply", [line(f"· {note}") for note in self._profile.notes])
+        if self._node.settings.plain:
+            self._note(None, "reply", [line(Span("PLAIN", "bold"), f" {sentences.COMPAT}")])
+        await self._flush()
+        self._begun = True
+
+    async def run(self) -> None:
+        """Tell, batch by batch, until `end`."""
+        while not self._ending:
+            await self._due.wait()
+            self._due.clear()
+            await self._flush()
+            await asyncio.sleep(PULSE_SECONDS)
+
+    async def keep_time(self) -> None:
+        """Do what is done every so often."""
+        for seconds in count(1):
+            await asyncio.sleep(SAVE_SECONDS)
+            self.save()
+            if seconds % ROUND_TRIPS_EVERY == 0:
+                self.changed()
+            if seconds % ADDRESS_EVERY == 0:
+                self._around.look_at_interfaces()
+
+    def leave(self) -> None:
+        """We go: that everybody else is gone then is no news."""
+        self._quiet = True
+
+    def end(self) -> None:
+        """Let `run` finish with the batch at hand."""
+        self._ending = True
+        self._due.set()
+
+    def close(self) -> None:
+        """Let go of the history, after `run`."""
+        self._recent.close()
+        if self._reader is not None:
+            self._reader.close()
+
+    def save(self) -> None:
+        """Remember on the disk what was read."""
+        for room, place in self._unread.unsaved():
+            try:
+                self._node.mark_read(room, place)
+            except StoreError as exc:
+                self.trouble(room, str(exc), exc.hint)
+                return
+
+    # ------------------------------------------------------------ what the backstage tells by itself
+
+    def tell(self, update: Update) -> None:
+        """Tell this in the next batch."""
+        self._pending.add(update)
+        self._picture_now |= isinstance(update, Show)
+        self._due.set()
+
+    def changed(self) -> None:
+        """Anything around may have changed, names too."""
+        self._picture_due = self._names_due = True
+        self._due.set()
+
+    def reply(self, room: RoomId | None, lines: Sequence[Line]) -> None:
+        """The answer of a command."""
+        self._note(room, "reply", lines)
+
+    def trouble(self, room: RoomId | None, text: str, hint: str = "") -> None:
+        """Something is wrong: what, and what next."""
+        self._note(room, "trouble", render.trouble(text, hint, UNFOLDED))
+
+    def look(self, room: RoomId | None, *, focused: bool) -> None:
+        """This room is on the screen; `focused`: a person sees it."""
+        if room is not None and room != self._around.shown:
+            self._opened.add(room)
+        self._around.shown = room
+        self._unread.seen = room if focused else None
+        self.changed()
+
+    def read(self, room: RoomId, place: Place) -> None:
+        """Everything up to `place` has been seen."""
+        self._unread.read(room, place)
+        self._picture_due = True
+        self._due.set()
+
+    # ------------------------------------------------------------ what the node tells
+
+    def notice(self, notice: NodeNotice) -> None:
+        """Something happened (a `Subscriber`)."""
+        people = self.people
+        people.learn(notice)
+        self._around.learn(notice)
+        match notice:
+            case Accepted(record=record):
+                self._accepted(notice, record)
+                return  # most are messages, which change little around
+            case Preview(record=record):
+                if isinstance(record.body, Text) and not people.hidden(record.author):
+                    self._pending.preview(_provisional(record, record.body, people.name(record.author, record.room)))
+                    self._due.set()
+                return
+            case Delivered(room=room, id=record_id, delivered=delivered, members=members):
+                self._pending.delivery(Delivery(room, record_id, delivered, members))
+                self._due.set()
+                if (alone := self._alone.sentence(room, members)) and not self._quiet:
+                    self._event(room, alone)
+                return
+            case TypingSeen(room=room, peer=peer):
+                if not people.hidden(peer):
+                    self.tell(Typing(room, people.name(peer, room), self._naming.colour(peer, room)))
+                return
+            case PlainMessage(room=room, id=record_id, author=author):
+                if not people.hidden(author):
+                    self._pending.changed(room, record_id, fresh=True)
+            case PeerChanged():
+                self._alone.somebody_came()
+                self._comings.changed(notice)
+            case PlainPeer(author=author, nick=nick, linked=linked):
+                self._alone.somebody_plain_came()
+                if not people.hidden(author):
+                    name = Name(nick + PLAIN_MARK, people.colour(author))
+                    self._news(*sentences.plain_peer(name.span, linked=linked))
+            case RoomChanged():
+                self._room_changed(notice)
+            case CatchUp(room=room, missing=missing):
+                if missing > MAX_CHANGED:
+                    self._pending.hold(room)
+                elif not missing:
+                    self._pending.release(room)
+            case Forked(room=room):
+                self.trouble(room, *sentences.forked(notice, people))
+            case Problem(text=text, hint=hint):
+                self.trouble(None, text, hint)
+            case Gap() | Refused():
+                pass
+            case _:
+                assert_never(notice)
+        self.changed()
+
+    def _accepted(self, notice: Accepted, record: Record) -> None:
+        room, people = record.room, self.people
+        if notice.history:
+            self._around.fetched(room)
+        if people.hidden(record.author):
+            return
+        match record.body:
+            case Text(text=text):
+                fresh = not notice.mine and not notice.history
+                self._pending.changed(room, record.id, fresh=fresh, history=notice.history)
+                if not notice.mine:
+                    self._came(room, (notice.clock, record.id), text)
+            case Edit(target=target) | Retract(target=target) | React(target=target):
+                self._pending.changed(room, RecordId(target), history=notice.history)
+            case Topic(text=text):
+                if not notice.history:
+                    name = Name(people.name(record.author, room), people.colour(record.author, room))
+                    self._event(room, name.span, sentences.topic_set(text), at=record.time)
+                self._picture_due = True
+            case Profile():
+                self._names_due = True
+            case Unknown():
+                pass
+            case _:
+                assert_never(record.body)
+        self._due.set()
+
+    def _came(self, room: RoomId, place: Place, text: str) -> None:
+        """A message of somebody else is here."""
+        ours = self._node.room(room)
+        direct = ours is not None and ours.peer is not None
+        self._unread.came(room, place, mention=direct or render.mentions(text, self._node.nick))
+        self._picture_due = True
+
+    def _room_changed(self, notice: RoomChanged) -> None:
+        if notice.joined:
+            self._entered.add(notice.room)
+            if self._begun:  # those of the start are no news
+                self._event(notice.room, sentences.room_changed(notice, self.people))
+        else:
+            self._naming.forget(notice.room)
+            self._pending.release(notice.room)
+            self._event(None, sentences.room_changed(notice, self.people))
+        self._picture_now = True
+
+    # ------------------------------------------------------------ notes
+
+    def _news(self, *parts: str | Span) -> None:
+        """Comings and goings, which a quiet face leaves out."""
+        if not self._quiet:
+            self._event(None, *parts)
+
+    def _event(self, room: RoomId | None, *parts: str | Span, at: int | None = None) -> None:
+        """Something happened, now or at `at` (ms since 1970): dim, but for names."""
+        spans = (Span(part) if isinstance(part, str) else part for part in parts)
+        self._note(room, "event", [line(*(span if span.style else dim(span.text) for span in spans))], at)
+
+    def _note(
+        self,
+        room: RoomId | None,
+        kind: Literal["event", "reply", "trouble"],
+        lines: Iterable[Line],
+        at: int | None = None,
+    ) -> None:
+        at = time.time_ns() // 1_000_000 if at is None else at
+        self.tell(Note(room, kind, tuple(map(harmless, lines)), at))
+
+    # ------------------------------------------------------------ batches
+
+    async def _flush(self) -> None:
+        """Tell all that there is."""
+        if self._pending.said:
+            self._comings.flush()  # nobody speaks before they are there
+        batch = self._pending.take()
+        entered, opened = self._entered, self._opened
+        read_up_to = {room: self._unread.read_up_to(room) for room in entered}
+        self._entered, self._opened = set(), set()
+        found = Lookup()
+        if batch.changes or entered or opened or any(isinstance(item, Found) for item in batch.items):
+            try:
+                found = await asyncio.to_thread(self._look_up, batch, opened, read_up_to)
+            except StoreError as exc:
+                self.trouble(None, str(exc), exc.hint)
+        out = self._names(found, entered)
+        for item in batch.items:
+            match item:
+                case Changed(room=room):
+                    out += self._said(room, batch.changes[room], found)
+                case Found(words=words, messages=messages):
+                    out += self._listed(words, messages, found)
+                case _:
+                    out.append(item)
+        out += [*batch.deliveries, *self._marks(found, opened)]
+        out = [*self._picture_if_due(), *out]
+        if out:
+            self._put(tuple(out))
+
+    def _look_up(self, batch: Batch, opened: set[RoomId], read_up_to: Mapping[RoomId, Place]) -> Lookup:
+        """In a thread."""
+        if self._reader is None:
+            self._reader = self._node.reader()
+        return look_up(self._reader, batch, opened, read_up_to, peers=not self._begun)
+
+    def _names(self, found: Lookup, entered: set[RoomId]) -> list[Update]:
+        """Who is in rooms that were entered or shown, and who is quoted; and all that goes with a room's entry."""
+        out: list[Update] = []
+        self._around.knows(found.peers)
+        for room, page in found.newest.items():
+            out += self._naming.present(room)
+            out += self._naming.speaking(room, reversed(page))
+        for message in found.quoted:
+            out += self._naming.speaking(message.room, [message])
+        for room in entered:
+            out += self._naming.known(room)
+        for message in found.unread:
+            if message.author != self._node.key and not message.retracted and not self.people.hidden(message.author):
+                self._came(message.room, message.place, message.text)
+        return out
+
+    def _said(self, room: RoomId, changes: Changes, found: Lookup) -> list[Update]:
+        stored = [found.messages[record] for record in changes.ids if record in found.messages]
+        ahead = [message for record, message in changes.previews.items() if record not in found.messages]
+        messages = self._heard((*stored, *ahead))
+        for message in messages:
+            if message.plain and message.id in changes.fresh:  # its place was not known before
+                self._came(room, message.place, message.text)
+        if not messages:
+            return []
+        messages.sort(key=lambda message: message.place)
+        fresh = frozenset(changes.fresh & {message.id for message in messages})
+        return [*self._naming.speaking(room, messages), Said(room, tuple(messages), fresh)]
+
+    def _listed(self, words: str, messages: Sequence[Message], found: Lookup) -> list[Update]:
+        heard = self._heard(messages)
+        out: list[Update] = []
+        for room in dict.fromkeys(message.room for message in heard):
+            out += self._naming.speaking(room, [message for message in heard if message.room == room])
+        return [*out, Found(words, tuple(heard))]
+
+    def _heard(self, messages: Iterable[Message]) -> list[Message]:
+        """Without what people say, or put on messages, whom the person ignores."""
+        hidden = self._node.ignored
+        return [
+            replace(message, reactions=tuple(one for one in message.reactions if one.author not in hidden))
+            if message.reactions and hidden
+            else message
+            for message in messages
+            if message.author not in hidden
+        ]
+
+    def _marks(self, found: Lookup, opened: set[RoomId]) -> list[Delivery]:
+        """How far our newest messages in rooms that were shown have come: they may be of an earlier run."""
+        mine = [
+            message
+            for room in opened
+            for message in [one for one in found.newest.get(room, ()) if one.author == self._node.key][-MARKED:]
+        ]
+        known = ((message, self._node.delivery(message.room, message.id)) for message in mine)
+        return [Delivery(message.room, message.id, *marks) for message, marks in known if marks is not None]
+
+    def _picture_if_due(self) -> list[Update]:
+        """What is around, when it has changed and the last picture is some time ago."""
+        out: list[Update] = []
+        now = time.monotonic()
+        if not self._picture_now and not (self._picture_due and now >= self._picture_at):
+            if self._picture_due:
+                self._due.set()
+            return out
+        self._picture_due = self._picture_now = False
+        self._picture_at = now + AROUND_SECONDS
+        picture = self._around.picture()
+        if picture != self._picture:
+            self._picture = picture
+            out.append(picture)
+        for room in picture.rooms:
+            out += self._naming.present(room.id)
+        if self._names_due:
+            self._names_due = False
+            out += self._naming.changed()
+        return out
+
+
+def _provisional(record: Record, text: Text, nick: str) -> Message:
+    """A message that is not on the disk yet; its place is a guess until it is."""
+    return Message(
+        room=record.room,
+        place=(record.time, record.id),
+        id=record.id,
+        author=record.author,
+        nick=nick,
+        seq=record.seq,
+        time=record.time,
+        text=text.text,
+        action=text.action,
+        reply_to=text.reply_to,
+        edited=False,
+        retracted=False,
+        plain=False,
+    )

@@ -1,0 +1,386 @@
+"""The transcript: the rooms that one looks at, paged from the history, and what is done with their messages."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.structs import replace
+from textual.binding import Binding
+from textual.message import Message as Event
+from typing_extensions import override
+
+from sandpiper.errors import SandpiperError
+from sandpiper.faces.tui.transcript.view import View
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import ClassVar
+
+    from textual import events
+    from textual.binding import BindingType
+
+    from sandpiper.faces.tui.themes import Looks
+    from sandpiper.faces.tui.transcript.layout import Setting
+    from sandpiper.faces.tui.transcript.sheet import Sheet, Spot
+    from sandpiper.faces.tui.views import Delivery, Note, Place, Who
+    from sandpiper.store.reader import Message, Reader
+    from sandpiper.wire.ids import PeerKey, RecordId, RoomId
+
+PAGE = 200  # messages read at once: some ten screenfuls, in a few milliseconds
+BEGINNING: Place = (-1, b"")  # a place before all messages
+
+
+class _Page(NamedTuple):
+    """Messages read from the history, and what they answer that is not at hand."""
+
+    messages: Sequence[Message]
+    answered: Sequence[Message]
+
+
+class Transcript(View, can_focus=True):
+    """See the module. `reader` opens the history; it is called off the event loop.
+
+    While it has the focus a message is selected, and keys do something with it.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "choose(-1)", show=False),
+        Binding("down,j", "choose(1)", show=False),
+        Binding("r,enter", "act('reply')", show=False),
+        Binding("e", "act('edit')", show=False),
+        Binding("plus", "act('react')", show=False),
+        Binding("y,c", "act('copy')", show=False),
+        Binding("d,delete", "act('delete')", show=False),
+        Binding("escape", "leave", show=False),
+        Binding("home", "oldest", show=False),
+        Binding("end", "newest", show=False),
+    ]
+
+    class Wanted(Event):
+        """The person wants something done with a message: reply, edit, react, copy or delete."""
+
+        def __init__(self, action: str, message: Message) -> None:
+            super().__init__()
+            self.action = action
+            self.message = message
+
+    class Left(Event):
+        """The person is done with selecting messages."""
+
+    class Failed(Event):
+        """The history could not be read."""
+
+        def __init__(self, error: SandpiperError) -> None:
+            super().__init__()
+            self.error = error
+
+    def __init__(self, reader: Callable[[], Reader], setting: Setting, looks: Looks, *, id: str | None = None) -> None:
+        super().__init__(setting, looks, id=id)
+        self._reader = reader
+        self._spots: dict[RoomId, Spot] = {}  # where one was in rooms that were left above their end
+        self._reading = False
+
+    # ------------------------------------------------------------ which room
+
+    def show(self, room: RoomId | None, read: Place | None) -> None:
+        """Put a room on the screen; messages behind `read` are new."""
+        if room == self.room:
+            return
+        if self.room is not None:
+            spot = None if self.following else self._spot()
+            self._spots.pop(self.room, None)
+            if spot is not None:
+                self._spots[self.room] = spot
+        self._choose(None)
+        self.room = room
+        if room is None:
+            self._settle(None)
+            return
+        sheet, new = self.sheets.open(room)
+        self.sheets.set_read(room, read)
+        self._settle(self._spots.pop(room, None))
+        if new:
+            sheet.at_end = False  # until the last page is here, so that nothing comes before it
+            self._read(lambda reader: reader.page(room, limit=PAGE), self._last_page)
+
+    def mark_read(self, read: Place | None) -> None:
+        """Messages behind `read` are new; None: there are none."""
+        if self.room is not None:
+            room = self.room
+            self._change(lambda: self.sheets.set_read(room, read))
+
+    def forget(self, room: RoomId) -> None:
+        """A room was left."""
+        self.sheets.forget(room)
+        self._spots.pop(room, None)
+
+    # ------------------------------------------------------------ what comes
+
+    def take(self, room: RoomId, messages: Sequence[Message]) -> None:
+        """Messages that were said or have changed."""
+        sheet = self.sheets.get(room)
+        if sheet is None:
+            return
+        if room == self.room:
+            self._change(lambda: sheet.take(messages))
+            self._fetch_answered(room, messages)
+        else:
+            sheet.take(messages)
+            sheet.trim()
+
+    def note(self, note: Note) -> None:
+        """Lines that are no message, for their room or the one on the screen."""
+        room = note.room or self.room
+        if room is not None and room == self.room:
+            self._change(lambda: self.sheets.note(room, note))
+        elif room is not None:
+            self.sheets.note(room, note)
+
+    def delivered(self, delivery: Delivery) -> None:
+        """A message of ours has come so far."""
+        sheet = self.sheets.get(delivery.room)
+        if sheet is not None:
+            if delivery.room == self.room:
+                self._change(lambda: sheet.delivered(delivery.id, delivery.delivered, delivery.members))
+            else:
+                sheet.delivered(delivery.id, delivery.delivered, delivery.members)
+
+    def named(self, room: RoomId, who: dict[PeerKey, Who]) -> None:
+        """What authors are called."""
+        if room == self.room:
+            self._change(lambda: self.sheets.named(room, who))
+        else:
+            self.sheets.named(room, who)
+
+    def empty(self) -> None:
+        """Take everything off the screen; the history stays, and comes back by scrolling."""
+        sheet = self.sheet
+        if sheet is not None:
+            self._choose(None)
+            self._change(lambda: sheet.start_again((), at_start=False, at_end=True))
+
+    # ------------------------------------------------------------ reading the history
+
+    @override
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Near an end of what is at hand, more is read."""
+        super().watch_scroll_y(old_value, new_value)
+        sheet, page = self.sheet, self.size.height
+        if sheet is not None and sheet.entries:
+            if new_value < old_value and new_value < page:
+                self._read_older()
+            elif new_value > old_value and new_value > self._lowest - page:
+                self._read_newer()
+        self._tell_seen()
+
+    def _read_older(self) -> None:
+        room, sheet = self.room, self.sheet
+        if room is None or sheet is None or sheet.at_start:
+            return
+        first = sheet.first_place()
+        if first is None:  # it was cleared
+            self._read(lambda reader: reader.page(room, limit=PAGE), self._last_page)
+        else:
+            self._read(lambda reader: reader.page(room, before=first, limit=PAGE), self._older_page)
+
+    def _read_newer(self) -> None:
+        room, sheet = self.room, self.sheet
+        last = sheet.last_place() if sheet is not None else None
+        if room is not None and sheet is not None and not sheet.at_end and last is not None:
+            self._read(lambda reader: reader.page_after(room, last, PAGE), self._newer_page)
+
+    def _read(self, ask: Callable[[Reader], list[Message]], use: Callable[[Sheet, _Page], None]) -> None:
+        """Read a page off the event loop, one at a time, and use it if the same room is still on the screen."""
+        if not self._reading:
+            self._reading = True
+            self.run_worker(self._read_page(ask, use), group="pages")
+
+    async def _read_page(self, ask: Callable[[Reader], list[Message]], use: Callable[[Sheet, _Page], None]) -> None:
+        room, sheet = self.room, self.sheet
+
+        def read() -> _Page:
+            with self._reader() as reader:
+                messages = ask(reader)
+                return _Page(messages, reader.messages(self.sheets.unknown(room, messages)) if room else ())
+
+        try:
+            page = await asyncio.to_thread(read)
+        except SandpiperError as exc:
+            self.post_message(self.Failed(exc))
+            return
+        finally:
+            self._reading = False
+        if sheet is not None and sheet is self.sheet and room is not None:
+            self.sheets.fetched(room, page.answered)
+            use(sheet, page)
+        elif self.sheet is not None and not self.sheet.entries and self.room is not None:
+            now = self.room  # another room came on the screen meanwhile, and waits for its first page
+            self._read(lambda reader: reader.page(now, limit=PAGE), self._last_page)
+
+    def _last_page(self, sheet: Sheet, page: _Page) -> None:
+        notes = [entry for entry in sheet.entries if entry.note is not None]
+        sheet.start_again(page.messages, at_start=len(page.messages) < PAGE, at_end=True)
+        for entry in notes:
+            sheet.add(entry)
+        self._settle(None)
+
+    def _older_page(self, sheet: Sheet, page: _Page) -> None:
+        spot = self._spot()
+        sheet.older(page.messages, at_start=len(page.messages) < PAGE)
+        self._settle(spot)
+
+    def _newer_page(self, sheet: Sheet, page: _Page) -> None:
+        spot = self._spot()
+        sheet.newer(page.messages, at_end=len(page.messages) < PAGE)
+        self._settle(spot)
+
+    def _fetch_answered(self, room: RoomId, messages: Iterable[Message]) -> None:
+        wanted = self.sheets.unknown(room, messages)
+        if wanted:
+            self.run_worker(self._fetch(room, wanted), group="answered")
+
+    async def _fetch(self, room: RoomId, wanted: list[RecordId]) -> None:
+        def read() -> list[Message]:
+            with self._reader() as reader:
+                return reader.messages(wanted)
+
+        try:
+            found = await asyncio.to_thread(read)
+        except SandpiperError as exc:
+            self.post_message(self.Failed(exc))
+            return
+        if room == self.room:
+            self._change(lambda: self.sheets.fetched(room, found))
+
+    # ------------------------------------------------------------ going elsewhere in the room
+
+    def action_oldest(self) -> None:
+        """Go to the first message of the room."""
+        room, sheet = self.room, self.sheet
+        if room is None or sheet is None:
+            return
+        if sheet.at_start:
+            self.scroll_to(y=0, animate=False, force=True)
+            return
+
+        def use(sheet: Sheet, page: _Page) -> None:
+            sheet.start_again(page.messages, at_start=True, at_end=len(page.messages) < PAGE)
+            self._settle(sheet.spot(0))
+
+        self._read(lambda reader: reader.page_after(room, BEGINNING, PAGE), use)
+
+    def action_newest(self) -> None:
+        """Go to the last message of the room."""
+        room, sheet = self.room, self.sheet
+        if room is None or sheet is None:
+            return
+        if sheet.at_end:
+            self._settle(None)
+        else:
+            self._read(lambda reader: reader.page(room, limit=PAGE), self._last_page)
+
+    def go_to(self, id: RecordId, place: Place) -> None:
+        """Go to a message of the room on the screen, and select it."""
+        room, sheet = self.room, self.sheet
+        if room is None or sheet is None:
+            return
+        if sheet.index(id) is not None:
+            self._choose(id)
+            self.focus()
+            return
+
+        def around(reader: Reader) -> list[Message]:
+            before = reader.page(room, before=place, limit=PAGE // 2)
+            return [*before, *reader.messages([id]), *reader.page_after(room, place, PAGE // 2)]
+
+        def use(sheet: Sheet, page: _Page) -> None:
+            sheet.start_again(page.messages, at_start=False, at_end=False)
+            self._choose(id)
+            self.focus()
+
+        self._read(around, use)
+
+    def scroll_page(self, direction: int) -> None:
+        """A page up (-1) or down (1), with a line of what was there before."""
+        step = max(1, self.size.height - 1) * direction
+        self.scroll_to(y=max(0, self.scroll_offset.y + step), animate=False, force=True)
+        if direction < 0 and self.scroll_offset.y == 0:
+            self._read_older()
+
+    # ------------------------------------------------------------ selecting a message
+
+    @property
+    def chosen(self) -> Message | None:
+        """The selected message."""
+        sheet, id = self.sheet, self.sheets.setting.chosen
+        return sheet.message(id) if sheet is not None and id is not None else None
+
+    def choose_last(self) -> bool:
+        """Select the last message on the screen; false when there is none."""
+        self._choose(None)
+        self.action_choose(-1)
+        if self.chosen is None:
+            return False
+        self.focus()
+        return True
+
+    def action_choose(self, step: int) -> None:
+        """Select the message above or below; below the last one, leave."""
+        sheet, chosen = self.sheet, self.sheets.setting.chosen
+        if sheet is None:
+            return
+        index = sheet.index(chosen) if chosen is not None else None
+        if index is None:
+            bottom = sheet.entry_at(min(self._line_at(self.size.height - 1), sheet.height - 1))
+            index = len(sheet.entries) if bottom is None else bottom + 1
+        index += step
+        while 0 <= index < len(sheet.entries) and sheet.entries[index].message is None:
+            index += step
+        if 0 <= index < len(sheet.entries):
+            self._choose(sheet.entries[index].id)
+        elif step > 0:
+            self.action_leave()
+        else:
+            self._read_older()
+
+    def _choose(self, id: RecordId | None) -> None:
+        if id == self.sheets.setting.chosen:
+            return
+        self._change(lambda: self.sheets.set(replace(self.sheets.setting, chosen=id), self.room))
+        sheet = self.sheet
+        index = sheet.index(id) if sheet is not None and id is not None else None
+        if sheet is None or index is None:
+            return
+        top, height = sheet.top(index), len(sheet.block(index).lines)
+        first, view = self.scroll_offset.y, self.size.height
+        if top < first or height >= view:
+            self.scroll_to(y=top, animate=False, immediate=True, force=True)
+        elif top + height > first + view:
+            self.scroll_to(y=top + height - view, animate=False, immediate=True, force=True)
+
+    def action_act(self, action: str) -> None:
+        """Do something with the selected message."""
+        message = self.chosen
+        if message is not None:
+            self.post_message(self.Wanted(action, message))
+
+    def action_leave(self) -> None:
+        """No message is selected any more."""
+        self._choose(None)
+        self.post_message(self.Left())
+
+    def on_click(self, event: events.Click) -> None:
+        """A double click selects a message."""
+        sheet = self.sheet
+        if sheet is None or event.chain != 2:
+            return
+        index = sheet.entry_at(self._line_at(event.y))
+        if index is not None and sheet.entries[index].message is not None:
+            self.clear_selection_of_text()
+            self._choose(sheet.entries[index].id)
+            self.focus()
+
+    def clear_selection_of_text(self) -> None:
+        """What the mouse has selected is let go."""
+        self.screen.clear_selection()

@@ -1,0 +1,136 @@
+"""A sheet holds a run of a room in order, knows on which line everything stands, and stays within its bounds."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandpiper.faces.spans import Span
+from sandpiper.faces.tui.transcript import sheet as module
+from sandpiper.faces.tui.transcript.entries import Entry, of_note
+from sandpiper.faces.tui.transcript.sheet import Block, Sheet
+from sandpiper.faces.tui.views import Note
+from sandpiper.store.reader import Message
+from sandpiper.wire.ids import PeerKey, RecordId, RoomId
+
+ROOM = RoomId(b"r" * 32)
+ME = PeerKey(b"m" * 32)
+
+
+def message(number: int, text: str = "x", clock: int | None = None) -> Message:
+    record = RecordId(number.to_bytes(32, "big"))
+    clock = number if clock is None else clock
+    return Message(ROOM, (clock, record), record, ME, "me", number, number, text, False, b"", False, False, False)
+
+
+def compose(entry: Entry, before: Entry | None) -> Block:
+    """As many lines as the text has letters, and one more where the text before ends differently."""
+    text = entry.message.text if entry.message is not None else "note"
+    other = before is not None and before.message is not None and before.message.text[-1:] != text[-1:]
+    return Block(tuple((Span(f"{text}{i}"),) for i in range(len(text) + other)))
+
+
+def check(sheet: Sheet) -> None:
+    """Everything derived agrees with the plain truth."""
+    places = [entry.place for entry in sheet.entries]
+    assert places == sorted(places)
+    assert len(set(places)) == len(places)
+    blocks = [compose(e, sheet.entries[i - 1] if i else None) for i, e in enumerate(sheet.entries)]
+    assert sheet.height == sum(len(block.lines) for block in blocks)
+    y = 0
+    for i, block in enumerate(blocks):
+        assert sheet.top(i) == y
+        assert sheet.index(sheet.entries[i].id) == i
+        for row, line in enumerate(block.lines):
+            found = sheet.line(y)
+            assert found is not None
+            assert (found[0], found[2]) == (line, row)
+            spot = sheet.spot(y)
+            assert spot is not None
+            assert sheet.find(spot) == y
+            y += 1
+    assert sheet.line(y) is None
+    assert sheet.spot(-1) is None
+
+
+TEXTS = st.text("ab", min_size=1, max_size=4)
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["take", "older", "newer", "note", "trim", "back", "again"]), st.integers(1, 60), TEXTS),
+    max_size=40,
+)
+
+
+@given(STEPS)
+def test_lines_and_places_are_right_after_any_changes(steps):
+    sheet, notes = Sheet(compose), 0
+    sheet.at_start = True
+    for what, number, text in steps:
+        if what == "take":
+            sheet.take([message(number, text), message(number + 1, text)])
+        elif what == "older" and (first := sheet.first_place()) is not None:
+            sheet.older([message(n, text) for n in range(max(0, first[0] - 3), first[0])], at_start=number % 2 == 0)
+        elif what == "newer" and (last := sheet.last_place()) is not None:
+            sheet.newer([message(n, text) for n in range(last[0] + 1, last[0] + 4)], at_end=number % 2 == 0)
+        elif what == "note":
+            notes += 1
+            sheet.add(of_note(Note(None, "event", (), number), notes))
+        elif what in ("trim", "back"):
+            sheet.trim(keep_end=what == "trim")
+        elif what == "again":
+            sheet.compose_again()
+        check(sheet)
+
+
+def test_a_changed_message_keeps_its_place_and_a_moved_one_moves():
+    sheet = Sheet(compose)
+    sheet.at_start = True
+    sheet.take([message(1, "a"), message(5, "b"), message(9, "a")])
+    sheet.take([message(5, "bbb")])
+    check(sheet)
+    assert [e.message.text for e in sheet.entries if e.message] == ["a", "bbb", "a"]
+    sheet.take([message(5, "bbb", clock=20)])
+    check(sheet)
+    assert [e.message.text for e in sheet.entries if e.message] == ["a", "a", "bbb"]
+
+
+def test_what_lies_outside_the_run_is_left_to_the_history():
+    sheet = Sheet(compose)
+    sheet.start_again([message(n) for n in range(10, 20)], at_start=False, at_end=False)
+    sheet.take([message(3), message(15, "y"), message(30)])
+    assert [e.message.seq for e in sheet.entries if e.message] == list(range(10, 20))
+    check(sheet)
+
+
+def test_a_sheet_never_holds_more_than_its_bound(monkeypatch):
+    monkeypatch.setattr(module, "MAX_ENTRIES", 50)
+    monkeypatch.setattr(module, "MAX_NOTES", 5)
+    sheet = Sheet(compose)
+    sheet.at_start = True
+    for n in range(200):
+        sheet.take([message(n)])
+        sheet.add(of_note(Note(None, "event", (), n), n))
+        sheet.trim()
+        assert len(sheet.entries) <= 50
+    check(sheet)
+    assert not sheet.at_start
+    assert sheet.at_end
+    assert sum(entry.note is not None for entry in sheet.entries) <= 5
+    sheet.older([message(n) for n in range(100, 150)], at_start=False)
+    assert len(sheet.entries) <= 50
+    assert not sheet.at_end
+    check(sheet)
+
+
+def test_the_lines_that_one_reads_are_found_again_after_changes_above_them():
+    sheet = Sheet(compose)
+    sheet.at_start = True
+    sheet.take([message(n, "abc") for n in range(10, 30)])
+    spot = sheet.spot(20)
+    assert spot is not None
+    line = sheet.line(20)
+    sheet.older([message(n, "abc") for n in range(10)], at_start=True)
+    sheet.take([message(12, "abcabcabc")])
+    y = sheet.find(spot)
+    assert y is not None
+    assert y > 20
+    assert sheet.line(y) is not None
+    assert line is not None
+    assert sheet.line(y)[0] == line[0]  # type: ignore[index]
