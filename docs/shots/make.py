@@ -1,32 +1,37 @@
-"""Pictures of the real program: runs a scripted chat in pseudo-terminals and draws what the screen shows as SVG.
+"""Pictures of the real program: plays a scripted chat and draws what the screens show as SVG.
 
-    .venv/bin/python docs/shots/make.py
+    .venv/bin/python docs/shots/make.py [--pace SECONDS] [NAME...]
 
-Three real processes on loopback; nothing leaves the machine. The result is docs/shots/line.svg.
+Every person is a real process on loopback; nothing leaves the machine. With a pace, this long passes between two
+messages, so that their times differ. With names (`line`, `tui-slash`), only those pictures are written.
 """
 
 from __future__ import annotations
 
-import html
-import os
-import sys
+import argparse
+import contextlib
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pexpect
-import pyte
+from drawing import DARK, LIGHT, svg, variety
+from playing import Terminal, Voice, free_port, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from drawing import Theme
 
 HERE = Path(__file__).parent
-PROGRAM = Path(sys.executable).with_name("sandpiper")
-COLUMNS, ROWS = 88, 23
-CELL, LINE, PAD = 8.4, 18, 14
-BACKGROUND, FOREGROUND = "#16181d", "#d7dae0"
-COLOURS = {
-    "black": "#3b4048", "red": "#e06c75", "green": "#98c379", "brown": "#e5c07b", "blue": "#61afef",
-    "magenta": "#c678dd", "cyan": "#56b6c2", "white": "#d7dae0", "brightblack": "#7f848e",
-}  # fmt: skip
-CHAT = (
+ROOM = "harbour"
+ESCAPE, CTRL_F, CTRL_K, CTRL_U, NEW_LINE = "\x1b", "\x06", "\x0b", "\x15", "\n"
+TIDES = (
+    "Tide table for Saturday: high water **06:41** and **19:08**, 4.2 m. Springs, so expect two knots across the bar."
+)
+RADIO = NEW_LINE.join(("```", "[radio]", "watch  = [16, 72]", "squelch = 3   # quieter at the quay", "```"))
+
+LINES = (
     ("bob", "did the printer survive the night?"),
     ("carol", "it printed 40 pages of ### and gave up"),
     ("ann", "so that is what the ### was about"),
@@ -37,112 +42,210 @@ CHAT = (
 )
 
 
-class Screen:
-    """One program on a pseudo-terminal, and what its screen shows."""
+class Album:
+    """Where pictures go; `names` are those wanted, none: all."""
 
-    def __init__(self, nick: str, home: Path) -> None:
-        env = {
-            **os.environ,
-            "SANDPIPER_HOME": str(home),
-            "SANDPIPER_INTERFACES": "lo0" if sys.platform == "darwin" else "lo",
-            "SANDPIPER_MULTICAST": "224.0.0.1:29990",
-            "TERM": "xterm-256color",
-            "COLORTERM": "truecolor",
-        }
-        self.screen = pyte.Screen(COLUMNS, ROWS)
-        self._stream = pyte.Stream(self.screen)
-        self._child = pexpect.spawn(
-            str(PROGRAM), ["--plain", "--nick", nick], env=env, dimensions=(ROWS, COLUMNS), encoding="utf-8", timeout=1
-        )
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = frozenset(names)
 
-    def look(self, seconds: float = 0.6) -> None:
-        """Take in what comes within this time, and answer what the terminal is asked."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            try:
-                text = self._child.read_nonblocking(65536, timeout=0.1)
-            except pexpect.TIMEOUT:
-                continue
-            except pexpect.EOF:
+    def wants(self, *names: str) -> bool:
+        """One of these is to be made."""
+        return not self._names or not self._names.isdisjoint(names)
+
+    def take(self, terminal: Terminal, name: str, title: str, theme: Theme = DARK) -> None:
+        """Draw a terminal as it is now."""
+        if self.wants(name):
+            (HERE / f"{name}.svg").write_text(svg(terminal.frame(variety), title, theme), encoding="utf-8")
+
+
+class Harbour:
+    """The crew of the Sanderling, seen from ann's screen. `folder` keeps their profiles; `pace` in seconds."""
+
+    def __init__(self, folder: Path, pace: float, stack: contextlib.ExitStack) -> None:
+        self._folder, self._pace, self._stack = folder, pace, stack
+        self._port = free_port()
+        self._voices: dict[str, Voice] = {}
+        self.ann, self.wren = self._full_screen("ann", 120, 34), self._full_screen("wren", 100, 30)
+        self.ann.sees("wren ?")
+        for nick in ("ines", "tomas", "maya", "priya"):
+            self._come(nick)
+
+    def _full_screen(self, nick: str, columns: int, rows: int) -> Terminal:
+        terminal = Terminal(nick, self._folder / nick, self._port, "--room", ROOM, columns=columns, rows=rows)
+        self._stack.callback(terminal.end)
+        return terminal
+
+    def _come(self, nick: str) -> None:
+        voice = self._voices[nick] = Voice(nick, self._folder / nick, self._port, "--room", ROOM)
+        self._stack.callback(voice.end)
+        for other in ("ann", "wren", *self._voices):
+            if other != nick:
+                voice.knows(other)
+
+    def _say(self, nick: str, text: str, heard: str = "") -> None:
+        """Somebody writes something in #harbour, and all others get it."""
+        time.sleep(self._pace)
+        who = self._voices.get(nick) or {"ann": self.ann, "wren": self.wren}[nick]
+        who.enter(text)
+        for voice in self._voices.values():
+            voice.hears(heard or text)
+
+    def _tell(self, nick: str, room: str, *texts: str) -> None:
+        """Somebody writes in another room, and comes back to #harbour."""
+        for text in (f"/join #{room}", *texts, f"/join #{ROOM}"):
+            self._voices[nick].enter(text)
+
+    def _verify(self, nick: str) -> None:
+        self.ann.enter(f"/verify {nick}")
+        self.ann.sees("Compare these words")
+        self.ann.type("y")
+        self.ann.sees_no("Compare these words")
+        self.ann.sees(f"{nick} ✓")
+
+    def play(self) -> None:
+        """Everything up to the moment of the pictures."""
+        ann = self.ann
+        ann.sees("5 online")
+        ann.enter("/topic Saturday on the Sanderling: tides, crew, snacks")
+        for room in ("build-crew", "tides", "random"):
+            ann.enter(f"/join #{room}")
+            ann.sees(f"message #{room}")
+        ann.type("\x1b[49;3u")
+        ann.sees(f"message #{ROOM}", "Saturday on the Sanderling")
+        for nick in ("tomas", "maya", "ines"):
+            self._verify(nick)
+        ann.enter("/clear")
+        self._voices.pop("priya").end()
+        ann.sees("4 online")
+
+        self._say("ines", TIDES)
+        self._say("tomas", "Then we leave on the ebb. I make it 08:30 from the fuel dock, home by five.")
+        self.wren.enter("/react @tomas ⛵")
+        for nick, emoji in (("maya", "⛵"), ("ines", "⛵"), ("ines", "👍")):
+            self._voices[nick].enter(f"/react @tomas {emoji}")
+        ann.enter("/react @tomas 👍")
+        self._come("kenji")
+        ann.sees("kenji ?")
+        self._say("kenji", "Hi all! こんにちは 👋 Any room left on the *Sanderling*?")
+        self._say("maya", "/reply @kenji Always. Bring a jacket, the forecast says F4 gusting 6.", "Bring a jacket")
+        ann.sees("Bring a jacket")
+
+        ann.type("\x1b[52;3u")
+        ann.sees("message #random")
+        vhf = "can you bring the handheld VHF? Ours is on channel 72 only, see `radio.toml`"
+        self._say("tomas", f"@ann {vhf} or https://sandpiper.example/radio", "handheld VHF")
+        time.sleep(1)
+        ann.type("\x1b[49;3u")
+        ann.sees("handheld VHF")
+        self._say("ann", "/reply @tomas Yes, charged and packed.", "charged and packed")
+        self._say("wren", RADIO, "[radio]")
+        self._tell("tomas", "build-crew", "The new cleats are in.", "@ann which screws did you order?")
+        self._tell("ines", "tides", "Low water 00:52", "and 13:05", "0.6 m both times")
+        for text in ("The photos of the regatta are ready", "shall I bring them on Saturday?"):
+            self._voices["maya"].enter(f"/msg ann {text}")
+        self._voices["maya"].enter(f"/join #{ROOM}")
+        self._voices["kenji"].enter("/away walking the dog")
+        self._say("ann", "That is quieter indeed, thanks Wren!", "quieter indeed")
+        ann.sees("2@", "◐ kenji")
+
+    def typing(self) -> None:
+        """Have wren write something, and wait until ann is told."""
+        for _ in range(20):
+            self.wren.type("y")
+            with contextlib.suppress(TimeoutError):
+                until(lambda: "typing" in self.ann.text, "typing", 1.5)
                 return
-            if "\x1b[6n" in text:
-                self._child.send(f"\x1b[{self.screen.cursor.y + 1};{self.screen.cursor.x + 1}R")
-            self._stream.feed(text)
 
-    def type(self, line: str) -> None:
-        """A line and Enter."""
-        self._child.send(line + "\r")
-
-    def end(self) -> None:
-        """Leave."""
-        self._child.sendeof()
-        self.look(1)
-        self._child.close(force=True)
+    def theme(self, words: str) -> None:
+        """Change ann's theme, as a person would."""
+        self.ann.type(CTRL_K)
+        self.ann.sees("Jump to")
+        self.ann.type(words)
+        self.ann.sees(words)
+        time.sleep(0.5)
+        self.ann.type("\r")
+        self.ann.sees_no("Jump to")
 
 
-def colour(name: str, default: str) -> str:
-    """A pyte colour as CSS."""
-    if name == "default":
-        return default
-    return COLOURS.get(name) or (f"#{name}" if len(name) == 6 else default)
+def harbour(album: Album, pace: float) -> None:
+    """The full-screen face."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        play = Harbour(Path(folder), pace, stack)
+        play.play()
+        ann, title = play.ann, f"sandpiper --room {ROOM}"
+        play.typing()
+        album.take(ann, "tui-120x34", title)
+
+        ann.type("/")
+        ann.sees("/join")
+        album.take(ann, "tui-slash", title)
+        ann.type(ESCAPE)
+        time.sleep(0.5)
+        ann.type(CTRL_U)
+
+        ann.type(CTRL_K)
+        ann.sees("Jump to")
+        ann.type("ma")
+        album.take(ann, "tui-jump", title)
+        ann.type(ESCAPE)
+        ann.sees_no("Jump to")
+
+        ann.enter("/verify kenji")
+        ann.sees("Compare these words")
+        album.take(ann, "tui-verify", title)
+        ann.type(ESCAPE)
+        ann.sees_no("Compare these words")
+
+        ann.type(CTRL_F)
+        ann.sees("Search")
+        ann.type("sa")
+        ann.sees("all rooms")
+        album.take(ann, "tui-search", title)
+        ann.type(ESCAPE)
+        ann.sees_no("words of a message")
+        time.sleep(0.5)
+
+        for columns, rows in ((80, 24), (60, 20)):
+            ann.resize(columns, rows)
+            play.typing()
+            album.take(ann, f"tui-{columns}x{rows}", title)
+        ann.resize(120, 34)
+        for words, name, look in (("light theme", "tui-light", LIGHT), ("theme without", "tui-nocolor", DARK)):
+            play.theme(words)
+            play.typing()
+            album.take(ann, name, title, look)
 
 
-def svg(screen: pyte.Screen, title: str) -> str:
-    """The screen as an SVG picture, one text element a run of equal style."""
-    width, height = COLUMNS * CELL + 2 * PAD, ROWS * LINE + 2 * PAD + 24
-    out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" font-size="14" '
-        'font-family="ui-monospace, SFMono-Regular, Menlo, DejaVu Sans Mono, monospace">',
-        f'<rect width="100%" height="100%" rx="8" fill="{BACKGROUND}"/>',
-        f'<text x="{width / 2:.0f}" y="21" fill="#7f848e" text-anchor="middle">{html.escape(title)}</text>',
-    ]
-    for row in range(ROWS):
-        column = 0
-        while column < COLUMNS:
-            first = screen.buffer[row][column]
-            text, start = "", column
-            while column < COLUMNS:
-                cell = screen.buffer[row][column]
-                if (cell.fg, cell.bold, cell.reverse) != (first.fg, first.bold, first.reverse):
-                    break
-                text += cell.data
-                column += 1
-            if not text.strip() and not first.reverse:
-                continue
-            fill = colour(first.fg, FOREGROUND)
-            x, y = PAD + start * CELL, PAD + 24 + (row + 0.75) * LINE
-            if first.reverse:
-                out.append(
-                    f'<rect x="{x:.1f}" y="{y - 0.75 * LINE:.1f}" width="{(column - start) * CELL:.1f}" '
-                    f'height="{LINE}" fill="{fill}"/>'
-                )
-                fill = BACKGROUND
-            weight = ' font-weight="bold"' if first.bold else ""
-            out.append(
-                f'<text x="{x:.1f}" y="{y:.1f}" fill="{fill}"{weight} xml:space="preserve" '
-                f'textLength="{(column - start) * CELL:.1f}">{html.escape(text)}</text>'
-            )
-    return "\n".join([*out, "</svg>", ""])
+def lines(album: Album) -> None:
+    """Line mode."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        people: dict[str, Terminal] = {}
+        for nick in ("ann", "bob", "carol"):
+            people[nick] = Terminal(nick, Path(folder) / nick, port, "--plain", columns=88, rows=23)
+            stack.callback(people[nick].end)
+            for other in people:
+                if other != nick:
+                    people[other].sees(f"{nick} is here")
+        for nick, text in LINES:
+            people[nick].enter(text)
+            time.sleep(1)
+        people["ann"].enter("/who")
+        people["ann"].sees("others are here")
+        album.take(people["ann"], "line", "sandpiper --plain --nick ann")
 
 
 def main() -> None:
-    """Run the chat, draw ann's screen."""
-    with tempfile.TemporaryDirectory() as folder:
-        people: dict[str, Screen] = {}
-        for nick in ("ann", "bob", "carol"):
-            people[nick] = Screen(nick, Path(folder) / nick)
-            for screen in people.values():
-                screen.look(1.5)
-        for nick, line in CHAT:
-            people[nick].type(line)
-            for screen in people.values():
-                screen.look(0.4)
-        people["ann"].type("/who")
-        for screen in people.values():
-            screen.look(0.8)
-        (HERE / "line.svg").write_text(svg(people["ann"].screen, "sandpiper --plain --nick ann"), encoding="utf-8")
-        for screen in people.values():
-            screen.end()
+    """Make the pictures that are wanted."""
+    parser = argparse.ArgumentParser(description="Pictures of the real program.")
+    parser.add_argument("--pace", type=float, default=0.3, help="seconds between two messages")
+    parser.add_argument("names", nargs="*", help="which pictures")
+    wanted = parser.parse_args()
+    album = Album(wanted.names)
+    if album.wants("line"):
+        lines(album)
+    if not wanted.names or wanted.names != ["line"]:
+        harbour(album, wanted.pace)
 
 
 main()

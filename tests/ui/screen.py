@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import select
 import struct
 import subprocess
@@ -26,6 +27,8 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execvp(sys.argv[1], sys.argv[1:])
 """
 
+
+_ON_BY_ITSELF = (b"7", b"25")  # lines wrap, and the cursor is seen; a terminal has every other mode off
 
 PROGRAM = (sys.executable, "-m", "sandpiper")
 
@@ -82,15 +85,21 @@ class Screen(Process[bytes]):
             if not self._reading.wait(0.1):
                 continue
             try:
-                if not select.select([self.master], [], [], 0.1)[0]:
-                    continue
-                data = os.read(self.master, 65536)
+                if select.select([self.master], [], [], 0.1)[0]:
+                    self._take()
             except (OSError, ValueError):
                 return
-            with self._changed:
-                self.raw += data
-                self._stream.feed(data)
-                self._changed.notify_all()
+
+    def _take(self) -> bool:
+        """What there is; False: nothing."""
+        with self._changed:
+            if not select.select([self.master], [], [], 0)[0]:
+                return False
+            data = os.read(self.master, 65536)
+            self.raw += data
+            self._stream.feed(data)
+            self._changed.notify_all()
+            return True
 
     def stand_still(self) -> None:
         """Read nothing more, as a stalled connection does."""
@@ -99,6 +108,10 @@ class Screen(Process[bytes]):
     def go_on(self) -> None:
         """Read again."""
         self._reading.set()
+
+    def paste(self, text: str) -> None:
+        """Put text in as a terminal does when somebody pastes: between marks, with Enter for every line end."""
+        self.type(f"\x1b[200~{text.replace(chr(10), chr(13))}\x1b[201~")
 
     def resize(self, columns: int, rows: int = 24) -> None:
         """Another size, told as terminals do."""
@@ -119,9 +132,37 @@ class Screen(Process[bytes]):
         """The screen as one text."""
         return "\n".join(self.lines)
 
+    @property
+    def cells(self) -> list[str]:
+        """The screen cell by cell: every row is as long as the screen is wide, whatever is in it."""
+        rows, columns = range(self._screen.lines), range(self._screen.columns)
+        return ["".join(self._screen.buffer[row][column].data[:1] or " " for column in columns) for row in rows]
+
     def type(self, keys: str) -> None:
         """Strike keys, all in one instant."""
-        os.write(self.master, keys.encode())
+        self.type_raw(keys.encode())
+
+    def type_raw(self, keys: bytes) -> None:
+        """Bytes as a keyboard could never send them, or as it does in another encoding."""
+        os.write(self.master, keys)
+
+    def last_words(self) -> bytes:
+        """All that came from a program that has ended, to the last byte."""
+        self.ended()
+        while self._take():
+            pass
+        return self.raw
+
+    @property
+    def is_given_back(self) -> bool:
+        """The terminal's modes are those from before, and a full-screen program has undone all that it switched on."""
+        if termios.tcgetattr(self.slave) != self.modes:
+            return False
+        switched: dict[bytes, bool] = {}
+        for mode, on in re.findall(rb"\x1b\[\?(\d+)([hl])", self.raw):
+            switched[mode] = on == b"h"
+        pushed, popped = len(re.findall(rb"\x1b\[>\d+u", self.raw)), self.raw.count(b"\x1b[<u")
+        return pushed == popped and switched == {mode: mode in _ON_BY_ITSELF for mode in switched}
 
     @override
     def told(self) -> str:

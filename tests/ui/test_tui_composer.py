@@ -510,6 +510,12 @@ async def test_enter_takes_what_the_person_has_picked():
         assert app.sent == ["hi @bo"]
 
 
+async def test_a_pick_that_changes_nothing_does_not_stand_in_the_way_of_enter():
+    async with bench() as (app, pilot):
+        await typed(app, pilot, "/rooms\x1b[B\r\r")
+        assert app.sent == ["/rooms"]
+
+
 async def test_an_unknown_command_is_sent_as_typed():
     async with bench() as (app, pilot):
         await typed(app, pilot, "/frobnicate\r")

@@ -279,6 +279,15 @@ async def test_jump_offers_what_waits_first_and_the_current_room_last_of_the_roo
         assert "on the screen now" in shows(pilot)
 
 
+async def test_jump_hints_the_keys_that_go_to_rooms_by_their_number_in_the_sidebar():
+    direct_first = msgspec.structs.replace(AROUND, rooms=AROUND.rooms[::-1])
+    async with over(JumpDialog(direct_first, now=NOON)) as pilot:
+        hints = {text_of(row.title): row.hint for row in pilot.app.screen.query_one(Picks).rows}
+        assert hints["marina-ops"] == "Alt+1"
+        assert hints["maya"] == "Alt+4"
+        assert hints["tomas"] == ""
+
+
 async def test_jump_does_not_offer_peers_of_the_old_dialect():
     async with over(jump()) as pilot:
         await pilot.press(*"oldie")
@@ -490,6 +499,20 @@ async def test_search_first_shows_what_was_found_already(history):
         assert len(found(pilot)) == 3
         await pilot.press("end", "end", "enter")
         assert pilot.app.results == [Hit(GENERAL, messages[0].id, messages[0].place)]
+
+
+async def test_a_list_of_messages_stays_to_choose_from_until_words_are_typed(history):
+    with Reader(history.path) as reader:
+        messages = tuple(reader.page(GENERAL))
+    async with over(search(history, messages=messages)) as pilot:
+        assert found(pilot)[0] == "nothing of the kind"
+        await pilot.press(*"friday")
+        await until(pilot, lambda: found(pilot) == ["pizza on friday"])
+        await pilot.press("ctrl+u", "enter")
+        assert len(found(pilot)) == 3
+        assert not closed(pilot)
+        await pilot.press("enter")
+        assert pilot.app.results == [Hit(GENERAL, messages[-1].id, messages[-1].place)]
 
 
 async def test_search_without_words_asks_for_some(history):

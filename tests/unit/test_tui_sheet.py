@@ -110,12 +110,11 @@ def test_a_sheet_never_holds_more_than_its_bound(monkeypatch):
         sheet.trim()
         assert len(sheet.entries) <= 50
     check(sheet)
-    assert not sheet.at_start
-    assert sheet.at_end
+    assert (sheet.at_start, sheet.at_end) == (False, True)
     assert sum(entry.note is not None for entry in sheet.entries) <= 5
     sheet.older([message(n) for n in range(100, 150)], at_start=False)
     assert len(sheet.entries) <= 50
-    assert not sheet.at_end
+    assert (sheet.at_start, sheet.at_end) == (False, False)
     check(sheet)
 
 
@@ -126,11 +125,12 @@ def test_the_lines_that_one_reads_are_found_again_after_changes_above_them():
     spot = sheet.spot(20)
     assert spot is not None
     line = sheet.line(20)
+    assert line is not None
     sheet.older([message(n, "abc") for n in range(10)], at_start=True)
     sheet.take([message(12, "abcabcabc")])
     y = sheet.find(spot)
     assert y is not None
     assert y > 20
-    assert sheet.line(y) is not None
-    assert line is not None
-    assert sheet.line(y)[0] == line[0]  # type: ignore[index]
+    again = sheet.line(y)
+    assert again is not None
+    assert again[0] == line[0]

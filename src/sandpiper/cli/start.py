@@ -31,7 +31,7 @@ def chat(options: Options) -> int:
     if problem:
         options.narrate(problem)
     on_terminal = not options.json and not _is_dumb() and is_terminal(sys.stdin) and is_terminal(sys.stdout)
-    if not on_terminal or "plain" in switches:
+    if not on_terminal or not is_terminal(sys.stderr) or "plain" in switches:  # the screen is drawn on stderr
         return _line_mode(options, paths, loaded, narrator, prompt=on_terminal)
     if narrator is not None:
         import logging

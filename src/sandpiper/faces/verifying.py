@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from sandpiper.crypto.safety import safety
 from sandpiper.errors import UsageError
 from sandpiper.faces.spans import Line, Span, dim, line
 from sandpiper.wire.ids import PeerKey
@@ -82,6 +81,8 @@ async def compared(context: Context, key: PeerKey) -> Comparison:
     node, people = context.node, context.people
 
     def read() -> Comparison:
+        from sandpiper.crypto.safety import safety  # brings the cryptography, which starts need not wait for
+
         with node.reader() as reader:
             first_seen = next((row.first_seen for row in reader.peers() if row.key == key), 0)
         words = safety(node.key, key)

@@ -1,6 +1,7 @@
 """A running peer. `Node` is the only API that faces and bots use; docs/architecture.md walks a message through it."""
 
-from sandpiper.node.node import Node
+from typing import TYPE_CHECKING
+
 from sandpiper.node.notices import (
     NodeNotice,
     NodeSettings,
@@ -10,6 +11,9 @@ from sandpiper.node.notices import (
     Subscriber,
     moment,
 )
+
+if TYPE_CHECKING:
+    from sandpiper.node.node import Node
 
 __all__ = [
     "Node",
@@ -21,3 +25,15 @@ __all__ = [
     "Subscriber",
     "moment",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """`Node` when it is first asked for: it brings the network and the cryptography, and a screen is painted sooner
+    without them.
+    """
+    if name == "Node":
+        from sandpiper.node.node import Node
+
+        globals()["Node"] = Node
+        return Node
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

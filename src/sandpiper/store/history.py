@@ -22,7 +22,7 @@ from sandpiper.crypto.signing import reopen_record
 from sandpiper.errors import RemoteProtocolError, StoreError
 from sandpiper.store.damage import BUSY_MS, check, connect, damage_note, damaged, move_aside, sql_errors
 from sandpiper.store.marks import Marks
-from sandpiper.store.schema import migrate
+from sandpiper.store.schema import LAST_INDEXED, migrate
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 from sandpiper.wire.limits import MAX_BATCH_BYTES
 from sandpiper.wire.records import Edit, Head, Profile, React, Record, Retract, Text, Topic
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 CHECKPOINT_EVERY = 1000  # records and transactions before the WAL is folded into the file: some 4 to 16 MiB
 MAX_REACTIONS = 16  # of one author on one message: more is a flood, and every page reads them all
 INDEX_FROM = 256  # messages that wait before they are added to the search index together
-LAST_INDEXED = "SELECT coalesce(max(id), 0) FROM words_docsize"  # FTS5's own table of what it holds
 
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",

@@ -14,8 +14,7 @@ from msgspec import Struct
 
 from sandpiper.errors import StoreError, UsageError
 from sandpiper.store.damage import BUSY_MS, sql_errors
-from sandpiper.store.history import LAST_INDEXED
-from sandpiper.store.schema import TOKENIZER
+from sandpiper.store.schema import LAST_INDEXED, TOKENIZER
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 
 if TYPE_CHECKING:
@@ -89,13 +88,15 @@ _COLUMNS = (
 class Reader:
     """A read-only connection to one `history.db`. Close it, or use it as a context manager."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file.
+    def __init__(self, path: Path, *, without_ignored: bool = False) -> None:
+        """Open the file. `without_ignored`: messages and reactions of those whom the person ignores are left out.
 
         Raises:
             StoreError: there is none, or it cannot be read.
         """
         self.path = path
+        self._heard = f"{_COLUMNS} WHERE {'NOT coalesce(p.ignored, 0)' if without_ignored else 'TRUE'}"
+        self._reactors = " LEFT JOIN peers p ON p.key = a.key WHERE NOT coalesce(p.ignored, 0)" * without_ignored
         if not path.exists():
             raise StoreError("There is no history yet.", hint="Start sandpiper once, or check --profile.")
         with sql_errors(path, "reading it"):
@@ -161,7 +162,7 @@ class Reader:
         self, room: RoomId, *, before: tuple[int, bytes] | None = None, limit: int = 100, since_ms: int = 0
     ) -> list[Message]:
         """The last `limit` messages of a room, before a place if given; oldest first."""
-        query, values = f"{_COLUMNS} WHERE r.id = ? AND m.time >= ?", [room, since_ms]
+        query, values = f"{self._heard} AND r.id = ? AND m.time >= ?", [room, since_ms]
         if before is not None:
             query += " AND (m.clock, m.id) < (?, ?)"
             values += [*before]
@@ -170,14 +171,14 @@ class Reader:
 
     def page_after(self, room: RoomId, after: tuple[int, bytes], limit: int = 100) -> list[Message]:
         """The first `limit` messages of a room past a place; oldest first."""
-        query = f"{_COLUMNS} WHERE r.id = ? AND (m.clock, m.id) > (?, ?) ORDER BY m.clock, m.id LIMIT ?"
+        query = f"{self._heard} AND r.id = ? AND (m.clock, m.id) > (?, ?) ORDER BY m.clock, m.id LIMIT ?"
         return self._messages(query, (room, *after, limit))
 
     def messages(self, ids: Sequence[RecordId]) -> list[Message]:
         """The messages with these ids, oldest first; those that are not here are left out."""
         found: list[Message] = []
         for chunk in _chunks(dict.fromkeys(ids)):
-            found += self._messages(f"{_COLUMNS} WHERE m.id IN ({_marks(chunk)})", chunk)
+            found += self._messages(f"{self._heard} AND m.id IN ({_marks(chunk)})", chunk)
         return sorted(found, key=lambda message: message.place)
 
     def search(self, words: str, *, room: RoomId | None = None, limit: int = 100, since_ms: int = 0) -> list[Message]:
@@ -194,7 +195,7 @@ class Reader:
         with sql_errors(self.path, "searching it"):
             self._index_the_newest()
         query = (
-            f"{_COLUMNS} WHERE m.n IN (SELECT rowid FROM words WHERE words MATCH ?"
+            f"{self._heard} AND m.n IN (SELECT rowid FROM words WHERE words MATCH ?"
             " UNION ALL SELECT rowid FROM temp.newest WHERE newest MATCH ?) AND NOT m.retracted"
         )
         values: list[object] = [match, match]
@@ -222,7 +223,7 @@ class Reader:
             raise UsageError(f"{id_prefix!r} is no message id.", hint="Give at least four of its hex digits.")
         low = bytes.fromhex(prefix.ljust(64, "0"))
         high = bytes.fromhex(prefix.ljust(64, "f"))
-        query = f"{_COLUMNS} WHERE +r.id = ? AND m.id BETWEEN ? AND ? ORDER BY m.clock, m.id LIMIT 10"
+        query = f"{self._heard} AND +r.id = ? AND m.id BETWEEN ? AND ? ORDER BY m.clock, m.id LIMIT 10"
         return self._messages(query, (room, low, high))
 
     def everything(self, room: RoomId, *, since_ms: int = 0) -> Iterator[Message]:
@@ -262,7 +263,7 @@ class Reader:
         for chunk in _chunks(targets):
             query = (
                 "SELECT x.target, a.key, x.emoji FROM reactions x JOIN authors a ON a.n = x.author"
-                f" WHERE x.target IN ({_marks(chunk)}) ORDER BY x.emoji, a.key"
+                f"{self._reactors or ' WHERE TRUE'} AND x.target IN ({_marks(chunk)}) ORDER BY x.emoji, a.key"
             )
             for target, author, emoji in self._db.execute(query, chunk):
                 out.setdefault(target, []).append(Reaction(author, emoji))

@@ -82,6 +82,8 @@ CREATE TRIGGER words_change AFTER UPDATE OF text ON messages BEGIN
 END;
 """
 
+LAST_INDEXED = "SELECT coalesce(max(id), 0) FROM words_docsize"  # FTS5's own table of what it holds
+
 TOKENIZER = 'tokenize="unicode61 remove_diacritics 2"'  # whole words in any script, accents do not matter
 
 # An older file does not say what of it was read: all of it counts as read.

@@ -83,7 +83,8 @@ class Surroundings:
     def picture(self) -> Around:
         """Everything as it is now."""
         rooms = sorted(self._node.rooms(), key=lambda room: room.kind != "open")  # stable: as joined
-        return Around(self._us(), tuple(map(self._room, rooms)), (*self._here(), *self._known()))
+        peers = (*self._here(), *self._known())
+        return Around(self._us(), tuple(map(self._room, rooms)), peers, self._node.ignored)
 
     # ------------------------------------------------------------ parts of it
 

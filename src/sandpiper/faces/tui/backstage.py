@@ -142,6 +142,11 @@ class NodeBackstage:
             self._thread.join(timeout)
         return not self._thread.is_alive() or self._asking.waiting
 
+    @property
+    def opened(self) -> bool:
+        """True once there is a profile: before that nothing can have gone wrong that somebody who leaves must know."""
+        return self._history is not None
+
     def obey(self, room: RoomId | None, text: str) -> None:
         """See `Backstage`."""
         self._call(_Obey(room, text))
@@ -173,7 +178,7 @@ class NodeBackstage:
 
         if self._history is None:
             raise StoreError("The history is not open yet.", hint="Try again in a moment.")
-        return Reader(self._history)
+        return Reader(self._history, without_ignored=True)
 
     def _call(self, call: _Call) -> None:
         self._calls.append(call)
@@ -221,6 +226,8 @@ class NodeBackstage:
 
         loop = asyncio.get_running_loop()
         self._called, self._stopping = asyncio.Event(), loop.create_future()
+        self._loop = loop
+        self._wake()  # what was asked for before there was a loop
         failed: asyncio.Future[None] = loop.create_future()
 
         def unhandled(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
@@ -246,8 +253,6 @@ class NodeBackstage:
             for notice in early:
                 telling.notice(notice)
             await telling.begin(room)
-            self._loop = loop
-            self._wake()
             await self._work(node, profile, telling, failed)
 
     async def _work(self, node: Node, profile: Profile, telling: Telling, failed: asyncio.Future[None]) -> None:

@@ -5,6 +5,7 @@ What is chosen in dialogs is in `flows`; what each widget shows is the widget's 
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, ClassVar, assert_never, cast
 
@@ -17,7 +18,6 @@ from typing_extensions import override
 
 from sandpiper.faces.render import mentions
 from sandpiper.faces.spans import Span
-from sandpiper.faces.terminal import PromptState
 from sandpiper.faces.tui.activity import Activity
 from sandpiper.faces.tui.composer import Composer
 from sandpiper.faces.tui.drafts import Change, Draft, Reply
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from sandpiper.faces.tui.views import Backstage, RoomView
     from sandpiper.wire.ids import RoomId
 
+_ABOUT_A_MESSAGE = re.compile(r"/(?:reply|edit) [0-9a-f]{64} ")  # what `_send` puts before an answer or a change
 MIN_SIDEBAR_ROWS = 12  # on a lower screen every row is for the transcript
 
 
@@ -112,9 +113,7 @@ class Chat(Screen[None]):
                 yield EmptyState(looks)
                 yield Transcript(self.backstage.reader, setting, looks)
                 yield Activity(looks)
-                composer = Composer()
-                yield composer.suggestions
-                yield composer
+                yield Composer()
         yield StatusLine(looks, keys)
 
     def on_mount(self) -> None:
@@ -153,7 +152,7 @@ class Chat(Screen[None]):
             case Note():
                 transcript.note(update)
             case NotDone(typed=typed):
-                self.composer.give_back(typed)
+                self.composer.give_back(_ABOUT_A_MESSAGE.sub("", typed))
             case Found(words=words, messages=messages):
                 self.flows.search(words, messages)
             case Typing():
@@ -177,6 +176,8 @@ class Chat(Screen[None]):
         if before is None or (before.us.key, before.us.nick) != (around.us.key, around.us.nick):
             setting = self.transcript.sheets.setting
             self.transcript.set(replace(setting, me=around.us.key, nick=around.us.nick))
+        if before is not None and before.ignored != around.ignored:
+            self.transcript.read_again()
         if self.room not in rooms:
             self.go(next(iter(rooms_in_order(around)), None))
         self._show_around()
@@ -189,13 +190,7 @@ class Chat(Screen[None]):
             widget.show(around, self.room)
         self.query_one(StatusLine).show(around, self.room)
         self.query_one(Activity).show(room)
-        composer = self.composer
-        composer.room = room.label if room is not None else ""
-        composer.state = PromptState(
-            room=composer.room,
-            rooms=tuple(one.label for one in around.rooms),
-            nicks=tuple(one.name for one in around.peers),
-        )
+        self.composer.about(around, room)
         self._show_emptiness()
 
     @on(Transcript.Emptied)

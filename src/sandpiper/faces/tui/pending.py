@@ -35,9 +35,6 @@ class Batch(Struct, frozen=True):
     changes: dict[RoomId, Changes]
     deliveries: tuple[Delivery, ...]
 
-    def __bool__(self) -> bool:
-        return bool(self.items or self.deliveries)
-
 
 class Pending:
     """The batch that comes next."""
@@ -47,14 +44,6 @@ class Pending:
         self._changes: dict[RoomId, Changes] = {}
         self._deliveries: dict[tuple[RoomId, RecordId], Delivery] = {}
         self._held: dict[RoomId, dict[RecordId, None]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._items or self._deliveries)
-
-    @property
-    def said(self) -> bool:
-        """True when there are messages in it."""
-        return bool(self._changes)
 
     def add(self, update: Update) -> None:
         """Something to tell as it is."""

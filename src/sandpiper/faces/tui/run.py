@@ -48,12 +48,13 @@ def run(
     backstage = NodeBackstage(open_profile, node_settings, settings)
     app = SandpiperApp(backstage, settings, save)
     try:
-        error = asyncio.run(_shown(app))
+        asked = asyncio.run(_shown(app))
     finally:
         backstage.stop()
         gone = backstage.join(GOODBYE_SECONDS)
     if not gone:
         log.error("the node has not ended in %.0f s", GOODBYE_SECONDS)
+    error = app._exception  # what is public of it is a return code
     if error is not None:
         from sandpiper.faces.sentences import failed
 
@@ -61,17 +62,20 @@ def run(
         _say(failed(error, settings.log_file))
         return EXIT_FAILED
     ended = backstage.ended
-    if ended is not None and ended.sentence:
+    if ended is not None and ended.sentence and not (asked and not backstage.opened):
         _say(ended.sentence)
         return ended.code
     return app.return_code or 0
 
 
-async def _shown(app: App[int]) -> BaseException | None:
-    """Run the screen; what it failed with, if it did."""
+async def _shown(app: App[int]) -> Asked | None:
+    """Run the screen; which signal ended it, if one did."""
+    asked: Asked | None = None
     app.error_console.file = io.StringIO()  # Textual's own account of a failure shows what all variables held
 
     def stop(reason: Asked) -> None:
+        nonlocal asked
+        asked = reason
         app.exit(return_code=EXIT_INTERRUPTED if reason == "interrupt" else 0)
 
     def give_back() -> None:
@@ -82,7 +86,7 @@ async def _shown(app: App[int]) -> BaseException | None:
 
     with heeded(stop, give_back):
         await app.run_async()
-    return app._exception
+    return asked
 
 
 def _say(sentence: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import date
 from itertools import count
 from typing import TYPE_CHECKING, assert_never
 
@@ -30,7 +29,7 @@ from sandpiper.faces import render, sentences
 from sandpiper.faces.comings import Comings
 from sandpiper.faces.people import PLAIN_MARK, People
 from sandpiper.faces.recent import Recent
-from sandpiper.faces.render import Look, Name
+from sandpiper.faces.render import Name
 from sandpiper.faces.showing import Showing
 from sandpiper.faces.spans import Span, dim, harmless, line
 from sandpiper.faces.tui.around import Surroundings
@@ -62,9 +61,6 @@ ROUND_TRIPS_EVERY = 3  # times that
 ADDRESS_EVERY = 30  # interfaces rarely change, and looking at them takes a while
 
 MARKED = 50  # of our own messages
-
-
-UNFOLDED = Look(width=None, today=date.min)  # the screen folds
 
 
 class Telling:
@@ -165,7 +161,6 @@ class Telling:
     def tell(self, update: Update) -> None:
         """Tell this in the next batch."""
         self._pending.add(update)
-        self._picture_now |= isinstance(update, Show)
         self._due.set()
 
     def changed(self) -> None:
@@ -179,7 +174,7 @@ class Telling:
 
     def trouble(self, room: RoomId | None, text: str, hint: str = "") -> None:
         """Something is wrong: what, and what next."""
-        self._note(room, "trouble", render.trouble(text, hint, UNFOLDED))
+        self._note(room, "trouble", [line(Span(text, "warn"), f" {hint}" if hint else "")])
 
     def look(self, room: RoomId | None, *, focused: bool) -> None:
         """This room is on the screen; `focused`: a person sees it."""
@@ -258,6 +253,8 @@ class Telling:
         match record.body:
             case Text(text=text):
                 fresh = not notice.mine and not notice.history
+                if fresh:
+                    self._comings.flush()  # nobody speaks before they are there
                 self._pending.changed(room, record.id, fresh=fresh, history=notice.history)
                 if not notice.mine:
                     self._came(room, (notice.clock, record.id), text)
@@ -320,8 +317,6 @@ class Telling:
 
     async def _flush(self) -> None:
         """Tell all that there is."""
-        if self._pending.said:
-            self._comings.flush()  # nobody speaks before they are there
         batch = self._pending.take()
         entered, opened = self._entered, self._opened
         read_up_to = {room: self._unread.read_up_to(room) for room in entered}

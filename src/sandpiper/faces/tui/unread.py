@@ -5,6 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from typing import TYPE_CHECKING
 
+from sandpiper.store.marks import UNREAD
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -12,8 +14,6 @@ if TYPE_CHECKING:
     from sandpiper.wire.ids import RoomId
 
 MAX_UNREAD = 1000  # of a room; nobody counts further, and a room with this many unread messages stays small in memory
-
-NOTHING: Place = (-1, b"")  # the place before any message
 
 
 class Unread:
@@ -53,7 +53,7 @@ class Unread:
 
     def read_up_to(self, room: RoomId) -> Place:
         """The place of the newest message ever seen in a room."""
-        return self._read.get(room, NOTHING)
+        return self._read.get(room, UNREAD)
 
     def counts(self, room: RoomId) -> tuple[int, int]:
         """Unread messages of a room and those of them that are for us; at most `MAX_UNREAD` each."""

@@ -99,11 +99,14 @@ class PeerView(Struct, frozen=True):
 
 
 class Around(Struct, frozen=True):
-    """Everything around the transcript as it is now; sent anew when something of it has changed."""
+    """Everything around the transcript as it is now; sent anew when something of it has changed. What `ignored` peers
+    say is not told, and `Backstage.reader` leaves it out.
+    """
 
     us: Us
     rooms: tuple[RoomView, ...]
     peers: tuple[PeerView, ...]
+    ignored: frozenset[PeerKey] = frozenset()
 
 
 class Named(Struct, frozen=True):
@@ -219,7 +222,8 @@ class Backstage(Protocol):
         ...
 
     def reader(self) -> Reader:
-        """A connection for reading the history, for use off the event loop. Only after the first `Around`.
+        """A connection for reading the history without those who are ignored, for use off the event loop. Only after
+        the first `Around`.
 
         Raises:
             StoreError: the history cannot be read.

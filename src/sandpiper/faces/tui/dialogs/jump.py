@@ -13,7 +13,8 @@ from sandpiper.faces.spans import Line, Span, dim, line
 from sandpiper.faces.tui.dialogs.dialog import Entry
 from sandpiper.faces.tui.dialogs.matching import highlighted, match
 from sandpiper.faces.tui.dialogs.picks import Pick, PickDialog, Picks
-from sandpiper.faces.tui.wording import MARKS, ago
+from sandpiper.faces.tui.sidebar import rooms_in_order
+from sandpiper.faces.tui.wording import MARKS, ago, key_name
 from sandpiper.wire.ids import PeerKey, RoomId
 from sandpiper.wire.text import clean_line
 
@@ -99,7 +100,7 @@ class JumpDialog(PickDialog[Target]):
         actions: Sequence[Action] = (),
         *,
         current: RoomId | None = None,
-        search_hint: str = "ctrl+f",
+        search_hint: str = "^F",
         now: int | None = None,
     ) -> None:
         super().__init__("Jump to", ("↑↓ pick", "enter open", "esc close"))
@@ -131,7 +132,7 @@ def _now() -> int:
 
 
 def _ways(around: Around, actions: Sequence[Action], current: RoomId | None, now: int) -> Iterator[_Way]:
-    numbers = {room.id: f"alt+{n}" for n, room in enumerate(around.rooms[:NUMBERED], 1)}
+    numbers = {room: key_name(f"alt+{n}") for n, room in enumerate(rooms_in_order(around)[:NUMBERED], 1)}
     people = {peer.room for peer in around.peers if not peer.plain}
     for room in around.rooms:
         if room.id not in people:

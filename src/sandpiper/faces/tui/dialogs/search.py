@@ -61,7 +61,8 @@ class SearchDialog(PickDialog[Hit]):
     """Messages by their words, newest first, from all rooms or (Ctrl+R) from the room on the screen.
 
     `reader` opens the history and is called off the event loop, as are searches: one at a time, and of those that
-    wait only the newest. `messages` (oldest first) have been found for `words` already. `today` is for tests.
+    wait only the newest. `messages` (oldest first) have been found for `words` already, or are a list to choose from
+    as long as there are no words. `today` is for tests.
     """
 
     WIDTH = 80
@@ -86,7 +87,8 @@ class SearchDialog(PickDialog[Hit]):
         self._today = today or datetime.now(UTC).astimezone().date()
         self._wanted = _Query(_normal(words), None)
         self._shown: _Query | None = None
-        self._found = messages
+        self._found = _Answer(messages[::-1]) if messages is not None else None
+        self._listed = self._found if self._found is not None and not self._wanted.words else _Answer()
         self._busy = False
         self._timer: Timer | None = None
 
@@ -100,7 +102,7 @@ class SearchDialog(PickDialog[Hit]):
     def opened(self) -> None:
         self.query_one(Entry).cursor_position = len(self._wanted.words)
         if self._found is not None:
-            self._show(self._wanted, _Answer(tuple(reversed(self._found))))
+            self._show(self._wanted, self._found)
         else:
             self._begin()
 
@@ -152,7 +154,7 @@ class SearchDialog(PickDialog[Hit]):
 
     def _begin(self) -> None:
         if not self._wanted.words:
-            self._show(self._wanted, _Answer())
+            self._show(self._wanted, self._listed)
         elif not self._busy and self._wanted != self._shown:
             self._busy = True
             self.run_worker(self._search(), name="search")
@@ -196,7 +198,8 @@ class SearchDialog(PickDialog[Hit]):
             nothing = line(dim(none), Span(wanted, "mention"))
         self.picks.show(rows, nothing)
         count = f"the newest {LIMIT}" if len(rows) >= LIMIT else f"{len(rows)} message{'' if len(rows) == 1 else 's'}"
-        self.query_one("#count", Paragraph).show(line(dim(f"{count} in {where}" if rows else "")))
+        count += f" in {where}" if query.words else ""
+        self.query_one("#count", Paragraph).show(line(dim(count if rows else "")))
 
     def _columns(self, query: _Query, messages: Iterable[Message]) -> list[tuple[Message, tuple[str, str, str]]]:
         """Time, room (when there can be several) and name of each message, each as wide as in the others."""

@@ -18,7 +18,7 @@ from sandpiper.faces.spans import Line, Span, columns, excerpt, fold, text_of
 from sandpiper.faces.tui.transcript import prose
 from sandpiper.faces.tui.transcript.sheet import Block
 from sandpiper.faces.tui.views import Place, Who
-from sandpiper.wire.ids import PeerKey, RecordId
+from sandpiper.wire.ids import PeerKey, RecordId, short
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +33,6 @@ NAME_CELLS = (9, 16)  # of names in front of texts, least and most; longer ones 
 TIME_CELLS = 5
 GAP_MS = 5 * 60_000  # after which somebody who goes on talking is named again
 MAX_CODE_LINES = 200  # of one message; a longer block ends with how many lines are left
-
-_UNKNOWN = Who("?", 0)
 
 
 class Setting(Struct, frozen=True):
@@ -112,7 +110,7 @@ class Layout:
     # ------------------------------------------------------------ messages
 
     def _message(self, entry: Entry, message: Message) -> tuple[Who, list[Line], bool]:
-        setting, who = self.setting, self._who(message.author) or _UNKNOWN
+        setting, who = self.setting, self._author(message)
         mine = message.author == setting.me
         marked = not mine and not message.retracted and mentions(message.text, setting.nick)
         width, body = self._body_width(), list[Line]()
@@ -158,7 +156,7 @@ class Layout:
         target = self._quoted(message.room, RecordId(message.reply_to))
         if target is None:
             return (Span("╭ ", "faint"), Span("an earlier message", "quote"))
-        who = self._who(target.author) or _UNKNOWN
+        who = self._author(target)
         text = "message deleted" if target.retracted else shown(target.text, self.setting.emoji)
         name = excerpt(self._name(who), max(1, width - 3))
         left = width - 3 - columns(name)
@@ -256,6 +254,10 @@ class Layout:
         if entry.message is None:
             return [(Span(name, name_style), Span(" "), *body[0]), *lines[1:]]
         return [(bar, Span(" "), Span(name, name_style), Span(f"  {clock}", "dim")), *lines]
+
+    def _author(self, message: Message) -> Who:
+        """Who said it; somebody who was not named goes by what their records say, and by their key."""
+        return self._who(message.author) or Who(f"{message.nick}~{short(message.author)[:4]}", message.author[0])
 
     def _name(self, who: Who) -> str:
         return shown(who.name.removesuffix(PLAIN_MARK), self.setting.emoji)

@@ -67,6 +67,11 @@ class Sheets:
             self._sheets.popitem(last=False)
         return found.sheet, True
 
+    def empty(self) -> None:
+        """Let go of all sheets; names stay."""
+        self._sheets.clear()
+        self._far.clear()
+
     def forget(self, room: RoomId) -> None:
         """A room was left."""
         self._sheets.pop(room, None)
@@ -87,6 +92,10 @@ class Sheets:
         self._reads[room] = read
         if room in self._sheets:
             self._fit(room)
+
+    def read(self, room: RoomId | None) -> Place | None:
+        """Behind which place messages of a room are new."""
+        return self._reads.get(room) if room is not None else None
 
     def _for(self, room: RoomId) -> Setting:
         return replace(self._setting, read=self._reads.get(room), name_cells=self._cells.get(room, NAME_CELLS[0]))

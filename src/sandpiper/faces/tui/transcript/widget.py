@@ -104,6 +104,14 @@ class Transcript(View, can_focus=True):
             sheet.at_end = False  # until the last page is here, so that nothing comes before it
             self._read(lambda reader: reader.page(room, limit=PAGE), self._last_page)
 
+    def read_again(self) -> None:
+        """What is to be seen of the history is not what it was: read it anew."""
+        room, read = self.room, self.sheets.read(self.room)
+        self.show(None, None)
+        self.sheets.empty()
+        self._spots.clear()
+        self.show(room, read)
+
     def mark_read(self, read: Place | None) -> None:
         """Messages behind `read` are new; None: there are none."""
         if self.room is not None:

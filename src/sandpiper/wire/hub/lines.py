@@ -1,0 +1,137 @@
+"""Lines of the hub's chat: whole chunks of them decoded and encoded at once, hostile ones told apart. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Raw, Struct
+
+from sandpiper.errors import RemoteProtocolError
+from sandpiper.wire.hub.answers import AnyAnswer
+from sandpiper.wire.hub.asks import AnyAsk, Ask, Edit, Msg
+from sandpiper.wire.limits import MAX_LINE_BYTES
+from sandpiper.wire.text import clean_line, clean_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ask_decoder: msgspec.json.Decoder[AnyAsk] = msgspec.json.Decoder(AnyAsk)  # type: ignore[arg-type]
+_answer_decoder: msgspec.json.Decoder[AnyAnswer] = msgspec.json.Decoder(AnyAnswer)  # type: ignore[arg-type]
+_encoder = msgspec.json.Encoder()
+
+# Texts of these characters alone are safe as they are: no control, format or combining characters among them.
+# Latin, Greek, Cyrillic, kana, Han and Hangul: what most people write in most lines.
+_HARMLESS = re.compile(
+    "[ -~\u00a1-\u00ac\u00ae-\u02ff\u0391-\u03a1\u03a3-\u0482\u048a-\u052f\u1e00-\u1eff\u2010-\u2027"
+    "\u3001-\u3029\u3041-\u3096\u30a1-\u30ff\u4e00-\u9fff\uac00-\ud7a3\uff01-\uff5e\U0001f600-\U0001f64f]*"
+)
+
+
+class BadLine(Struct, frozen=True, gc=False):
+    """A line that is no ask. `code`: not_json, not_utf8, not_valid, unknown_type, nested_too_deep, line_too_long."""
+
+    code: str
+    text: str
+
+
+class BadAnswer(RemoteProtocolError):
+    """A line of a hub that could not be read."""
+
+    code = "bad_line"
+
+
+TOO_LONG = BadLine("line_too_long", "A line is longer than 64 KiB; it was dropped.")
+
+
+def decode_chunk(chunk: bytes) -> Sequence[AnyAsk | BadLine]:
+    """What a chunk of whole lines says, one entry a line, in order; blank lines are left out. Texts are safe to show.
+
+    Never raises, whatever the bytes are.
+    """
+    try:
+        asks: Sequence[AnyAsk | BadLine] = _ask_decoder.decode_lines(chunk)
+    # RecursionError: nested deeper than the stack allows. UnicodeDecodeError: not UTF-8.
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return [_decode_line(line) for line in chunk.split(b"\n") if line.strip()]
+    if len(asks) != chunk.count(b"\n") or (len(chunk) > MAX_LINE_BYTES and _has_long_line(chunk)):
+        # Blank lines, or an object over several lines, or several in one.
+        return [_decode_line(line) for line in chunk.split(b"\n") if line.strip()]
+    if chunk.isascii() and b"\\" not in chunk and b"\x7f" not in chunk:
+        return asks  # no character in it that is not printable: one look for a thousand lines
+    return [_safe(ask) for ask in asks]
+
+
+def _decode_line(line: bytes) -> AnyAsk | BadLine:
+    if len(line) >= MAX_LINE_BYTES:
+        return TOO_LONG
+    try:
+        return _safe(_ask_decoder.decode(line))
+    except msgspec.ValidationError as exc:
+        why = clean_line(str(exc), 200)
+        code = "unknown_type" if why.endswith("`$.type`") and "Invalid value" in why else "not_valid"
+        return BadLine(code, f"A line was not understood: {why}.")
+    except msgspec.MsgspecError as exc:
+        return BadLine("not_json", f"A line is not JSON: {clean_line(str(exc), 200)}.")
+    except UnicodeDecodeError:
+        return BadLine("not_utf8", "A line is not UTF-8.")
+    except RecursionError:
+        return BadLine("nested_too_deep", "A line is nested too deep.")
+
+
+def _has_long_line(chunk: bytes) -> bool:
+    """Whether a line in it (with its newline) is longer than `MAX_LINE_BYTES`; looks at few places only."""
+    at = 0
+    while len(chunk) - at > MAX_LINE_BYTES:
+        end = chunk.rfind(b"\n", at, at + MAX_LINE_BYTES)
+        if end < 0:
+            return True
+        at = end + 1
+    return False
+
+
+def _safe(ask: AnyAsk | BadLine) -> AnyAsk | BadLine:
+    """With texts that are safe to show. Names, topics and emoji are normalised where they are used."""
+    if isinstance(ask, Msg):
+        text, client_id = safe_text(ask.text), ask.client_id
+        if not client_id.isascii() or not client_id.isprintable():
+            return BadLine("not_valid", "A line was not understood: a client_id is made of printable ASCII.")
+        return ask if text is ask.text else msgspec.structs.replace(ask, text=text)
+    if isinstance(ask, Edit):
+        return msgspec.structs.replace(ask, text=safe_text(ask.text))
+    return ask
+
+
+def safe_text(text: str) -> str:
+    """As `clean_text` has it, faster for most texts."""
+    if text.isascii() and text.isprintable():
+        return text
+    return text if _HARMLESS.fullmatch(text) else clean_text(text)
+
+
+def encode_answers(answers: Sequence[AnyAnswer]) -> bytes:
+    """Lines, each with its newline."""
+    return _encoder.encode_lines(answers)
+
+
+def encode_asks(asks: Sequence[Ask]) -> bytes:
+    """Lines, each with its newline: what a program on the other side sends."""
+    return _encoder.encode_lines(asks)
+
+
+def decode_answer(line: bytes) -> AnyAnswer:
+    """What one line of a hub says; its texts are as the hub sent them.
+
+    Raises:
+        BadAnswer: it could not be read.
+    """
+    try:
+        return _answer_decoder.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        raise BadAnswer(f"A line of the hub could not be read ({clean_line(str(exc), 200)}).") from exc
+
+
+def page_of(lines: Sequence[bytes]) -> Raw:
+    """Lines (without newlines) that were encoded before, as the array of a `Page`."""
+    return Raw(b"[" + b",".join(lines) + b"]")
