@@ -68,12 +68,16 @@ def _full_screen(options: Options, paths: Paths, loaded: Loaded, *, log_file: Pa
     from sandpiper.config import set_value
     from sandpiper.faces.settings import TuiSettings, node_settings
     from sandpiper.faces.tui.background import chosen_theme
-    from sandpiper.faces.tui.run import run
+    from sandpiper.faces.tui.curtain import Curtain
+    from sandpiper.faces.tui.palettes import PALETTES
 
     settings, switches = loaded.settings, options.switches
+    theme = chosen_theme(settings.theme, coloured=_is_coloured(settings.colour), env=os.environ)
+    curtain = Curtain(PALETTES[theme])
+    curtain.draw()
     chosen = TuiSettings(
         room=settings.room,
-        theme=chosen_theme(settings.theme, coloured=_is_coloured(settings.colour), env=os.environ),
+        theme=theme,
         emoji=settings.emoji,
         notify=settings.notify,
         keys=settings.keys,
@@ -91,7 +95,15 @@ def _full_screen(options: Options, paths: Paths, loaded: Loaded, *, log_file: Pa
     def network_settings() -> NodeSettings:
         return node_settings(settings, multicast="no_multicast" not in switches)
 
-    return run(open_profile, network_settings, chosen, partial(set_value, paths))
+    try:
+        from sandpiper.faces.tui.run import run  # what takes long to load
+
+        code = run(open_profile, network_settings, chosen, partial(set_value, paths))
+    except BaseException:
+        curtain.lift()
+        raise
+    curtain.put_away()
+    return code
 
 
 def can_ask(options: Options) -> bool:

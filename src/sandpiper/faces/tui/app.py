@@ -22,7 +22,8 @@ from sandpiper.faces.tui.chat import Chat
 from sandpiper.faces.tui.guard import LastNet
 from sandpiper.faces.tui.keys import bindings, chosen_keys, keymap
 from sandpiper.faces.tui.notify import Notifier
-from sandpiper.faces.tui.themes import PALETTES, Looks, textual_theme
+from sandpiper.faces.tui.palettes import PALETTES
+from sandpiper.faces.tui.themes import Looks, textual_theme
 from sandpiper.faces.tui.views import Ended
 
 if TYPE_CHECKING:

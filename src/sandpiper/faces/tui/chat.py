@@ -100,6 +100,7 @@ class Chat(Screen[None]):
         self._notifier = notifier
         self._focused = True
         self._drafts: dict[RoomId, Draft] = {}
+        self._early: list[str] = []
         self._keys = {action: keys[0] for action, keys in chosen_keys(settings.keys).items() if keys}
 
     @override
@@ -228,6 +229,9 @@ class Chat(Screen[None]):
         composer.restore(self._drafts.pop(room, Draft()) if room is not None else Draft())
         composer.focus()
         self.backstage.look(room, focused=self._focused)
+        early, self._early = self._early, []
+        for text in early:
+            self.backstage.obey(room, text)
         self._show_around()
 
     def _focus_changed(self, focused: bool) -> None:
@@ -279,7 +283,10 @@ class Chat(Screen[None]):
                 pass
         self.transcript.mark_read(None)
         self.transcript.action_newest()
-        self.backstage.obey(self.room, text)
+        if self.around is None:
+            self._early.append(text)  # typed before the node was there
+        else:
+            self.backstage.obey(self.room, text)
 
     @on(Composer.Typed)
     def _typed(self) -> None:

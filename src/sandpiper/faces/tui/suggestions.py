@@ -14,8 +14,9 @@ from typing_extensions import override
 
 from sandpiper.faces.emojis import shown
 from sandpiper.faces.spans import Span, harmless, line
+from sandpiper.faces.tui.palettes import DARK, PALETTES
 from sandpiper.faces.tui.row import extent, fitted
-from sandpiper.faces.tui.themes import DARK, PALETTES, Looks
+from sandpiper.faces.tui.themes import Looks
 from sandpiper.faces.tui.wording import NARROW
 
 if TYPE_CHECKING:

@@ -1,122 +1,17 @@
-"""Three themes, and what the style words of `sandpiper.faces.spans` look like in each: dark, light, no colour."""
+"""What the style words of `sandpiper.faces.spans` look like in a theme, and the theme as Textual wants it."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from rich.style import Style
 from textual.theme import Theme
 
 from sandpiper.faces.colours import PALETTE
 
-
-class Palette(NamedTuple):
-    """The colours of a theme by their jobs; `nicks` in step with `sandpiper.faces.colours.PALETTE`."""
-
-    name: str
-    dark: bool
-    background: str
-    panel: str  # the sidebar
-    bar: str  # the status line
-    chip: str  # reactions, code, pills
-    selected: str
-    marked: str  # behind a message that mentions us
-    text: str
-    dim: str
-    faint: str  # what is not there now: offline peers, unread-less rooms' marks
-    rule: str
-    accent: str  # the program's own: current room, composer, cursor
-    link: str
-    good: str
-    warn: str
-    alert: str  # unread mentions, the "new" rule
-    error: str
-    direct: str
-    relay: str
-    nicks: tuple[str, ...]
-
-
-DARK = Palette(
-    name="sandpiper-dark",
-    dark=True,
-    background="#0e131a",
-    panel="#131a23",
-    bar="#18212c",
-    chip="#1a232e",
-    selected="#1b2836",
-    marked="#2b2419",
-    text="#d7dde6",
-    dim="#7b8a9d",
-    faint="#4d5b6d",
-    rule="#232d3a",
-    accent="#e3b778",
-    link="#6cb6c9",
-    good="#7fc29b",
-    warn="#e8c46a",
-    alert="#f0876f",
-    error="#ef6f6c",
-    direct="#7aa5e0",
-    relay="#e0a05e",
-    nicks=(
-        "#7aa5e0", "#b5c77d", "#7fc29b", "#d39ad6", "#e3b778", "#6cb6c9", "#b9a2f0", "#f08fb0",
-        "#a3cf6b", "#62bfae", "#d8a07a", "#d7a6e8", "#8fb3ff", "#ef9a86", "#c9b458", "#a9b4f2",
-    ),
-)  # fmt: skip
-
-LIGHT = Palette(
-    name="sandpiper-light",
-    dark=False,
-    background="#fbf8f2",
-    panel="#f3eee4",
-    bar="#e9e2d4",
-    chip="#f0eadd",
-    selected="#e4ecee",
-    marked="#fbecc9",
-    text="#26303b",
-    dim="#6f6a5d",
-    faint="#a39a88",
-    rule="#ddd5c5",
-    accent="#996412",
-    link="#12708a",
-    good="#2f7d4f",
-    warn="#8a620a",
-    alert="#c2492f",
-    error="#b3261e",
-    direct="#2257b8",
-    relay="#a8541c",
-    nicks=(
-        "#2257b8", "#5d6d16", "#2f7d4f", "#8a3a9c", "#996412", "#12708a", "#6a45b8", "#b02a66",
-        "#477a12", "#0f766a", "#9a4a1c", "#93329e", "#3a55c8", "#b23a2a", "#7a6a08", "#4a4fae",
-    ),
-)  # fmt: skip
-
-PLAIN = Palette(
-    name="sandpiper-plain",
-    dark=True,
-    background="#121212",
-    panel="#191919",
-    bar="#202020",
-    chip="#222222",
-    selected="#303030",
-    marked="#252525",
-    text="#dcdcdc",
-    dim="#8a8a8a",
-    faint="#5c5c5c",
-    rule="#2c2c2c",
-    accent="#bcbcbc",
-    link="#a8a8a8",
-    good="#bcbcbc",
-    warn="#c5c5c5",
-    alert="#9c9c9c",
-    error="#dcdcdc",
-    direct="#bcbcbc",
-    relay="#bcbcbc",
-    nicks=("#dcdcdc",) * 16,
-)
-
-PALETTES = {"dark": DARK, "light": LIGHT, "none": PLAIN}
-"""By the values of the setting `theme`."""
+if TYPE_CHECKING:
+    from sandpiper.faces.tui.palettes import Palette
 
 
 class Looks:

@@ -16,7 +16,8 @@ from typing_extensions import override
 
 from sandpiper.faces.emojis import shown
 from sandpiper.faces.spans import Line, columns, harmless, line
-from sandpiper.faces.tui.themes import DARK, PALETTES, Looks
+from sandpiper.faces.tui.palettes import DARK, PALETTES
+from sandpiper.faces.tui.themes import Looks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

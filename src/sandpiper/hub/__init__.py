@@ -1,0 +1,7 @@
+"""Server mode: rooms that anybody can reach with a line of JSON. Page: docs/protocol/hub.md.
+
+`house` is the pure core with `rooms`, `guests`, `presence`, `pace`, `answering` and `operators` inside; `chat`,
+`fanout` and `serving` are the sockets around it; `history` is what they want of a history.
+"""
+
+from __future__ import annotations

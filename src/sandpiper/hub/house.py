@@ -1,0 +1,438 @@
+"""The hub's chat without its sockets: lines of guests in, bytes for guests out. Pure; time and randomness come in.
+
+What is said in one turn of the loop is numbered at once, gathered for each room, and encoded once by `flush`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sandpiper.errors import RemoteProtocolError, UsageError
+from sandpiper.hub.effects import Cut, Deliver, Effect, Own, Remember
+from sandpiper.hub.guests import Guest, Guests
+from sandpiper.hub.history import KeptRoom, Stored
+from sandpiper.hub.limits import COSTLY, MAX_BATCH, MAX_STRIKES, ChatSettings
+from sandpiper.hub.pace import Allowance
+from sandpiper.hub.rooms import Listed, Room
+from sandpiper.wire.hub import LOBBY
+from sandpiper.wire.hub.answers import Ack, Error, Kept, Left, Notice, Said
+from sandpiper.wire.hub.asks import Ask, Msg
+from sandpiper.wire.hub.lines import BadLine, encode_answers
+from sandpiper.wire.text import check_room_name
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sandpiper.core.events import Now
+    from sandpiper.hub.guests import Outlet
+    from sandpiper.wire.hub.answers import AnyAnswer
+    from sandpiper.wire.hub.asks import AnyAsk
+
+    Answerer = Callable[["House", Guest, AnyAsk, Now], None]
+
+SHORTEST_WAIT = 0.02  # seconds that a guest over its rate waits at least: fewer, larger turns
+
+
+class Full(RemoteProtocolError):
+    """No more connections are taken, in all or from this address."""
+
+    code = "full"
+
+
+class _Address:
+    """What the connections of one address share."""
+
+    __slots__ = ("allowance", "connections")
+
+    def __init__(self, allowance: Allowance) -> None:
+        self.connections = 0
+        self.allowance = allowance
+
+
+class House:
+    """Guests, rooms, and what is to be done. Call `flush` once a turn and carry out what it returns, in order.
+
+    `answerers` says who answers which kind of line, and what it costs.
+    """
+
+    def __init__(
+        self,
+        settings: ChatSettings,
+        answerers: Mapping[type[Ask], tuple[Answerer, int]],
+        rng: random.Random,
+        stored: Stored,
+        now: Now,
+    ) -> None:
+        self.settings = settings
+        self.rng = rng
+        """Draws nicks, epochs and challenges; in a real hub it must be the system's."""
+        self.guests = Guests(rng, stored.nicks)
+        self.rooms: dict[str, Room] = {}
+        self.bans = Listed()
+        """Who may not come in at all."""
+        self._answerers = answerers
+        self._addresses: dict[str, _Address] = {}
+        self._out: list[Effect] = []
+        self._said: dict[Room, None] = {}  # rooms with something to send now
+        self._presence: dict[Room, None] = {}  # rooms with comings and goings to tell, the first due first
+        for kept in stored.rooms:
+            self.rooms[kept.name] = Room(kept, Allowance(settings.room_pace, now.mono))
+        if LOBBY not in self.rooms:
+            self.make_room(LOBBY, now)
+
+    # ------------------------------------------------------------ connections
+
+    def enter(self, address: str, outlet: Outlet, now: Now) -> Guest:
+        """Somebody has connected; they are in the lobby. An empty `address` has no limits of its own.
+
+        Raises:
+            Full: there are too many connections.
+        """
+        settings = self.settings
+        if len(self.guests) >= settings.connections:
+            raise Full("The hub is full; try again later.")
+        if address:
+            place = self._addresses.get(address)
+            if place is None:
+                place = self._addresses[address] = _Address(Allowance(settings.address_pace, now.mono))
+            if place.connections >= settings.connections_an_address:
+                raise Full("There are too many connections from your address.")
+            place.connections += 1
+        guest = self.guests.add(address, outlet)
+        lobby = self.rooms[LOBBY]
+        if self.bans.names(guest, now.mono):
+            self.cut(guest, "banned", "You may not come in here.", now)
+        elif lobby.bans.names(guest, now.mono):
+            self.refuse(guest, "banned", "You may not enter the lobby.")
+        elif len(lobby.members) < settings.guests_a_room:
+            self.seal(lobby, now)
+            lobby.add(guest)
+        else:
+            self.refuse(guest, "room_full", "The lobby is full; you can join another room.")
+        return guest
+
+    def gone(self, guest: Guest, why: str, now: Now) -> None:
+        """The guest is no longer connected (`why`, for the others; empty: it left)."""
+        if not guest.open:
+            return
+        guest.open = False
+        for room in guest.rooms:
+            self.take_out(guest, room, now)
+            if guest.named:
+                room.presence.went(guest, why, now.mono)
+                self.due(room)
+            self.tidy(room)
+        self.guests.remove(guest)
+        place = self._addresses.get(guest.address)
+        if place is not None:
+            place.connections -= 1
+
+    def forget_addresses(self, now: Now) -> None:
+        """Forget addresses that have no connections and whose allowance is whole again; call it now and then."""
+        whole = self.settings.address_pace.burst
+        for address, place in list(self._addresses.items()):
+            if not place.connections and not place.allowance.wait(now.mono, whole):
+                del self._addresses[address]
+
+    # ------------------------------------------------------------ lines
+
+    def take(self, guest: Guest, asks: Sequence[AnyAsk | BadLine], now: Now) -> int:
+        """What a guest sent. Returns how many of them were dealt with: fewer than all when the guest is too fast,
+        and the rest is to be brought again after `wait` seconds.
+        """
+        at, count = 0, len(asks)
+        while at < count:
+            if not guest.open:
+                return count
+            ask = asks[at]
+            if type(ask) is Msg:
+                run = _run(asks, at)
+                taken = self._say(guest, run, now)
+                at += taken
+                if taken < len(run):
+                    break
+            elif type(ask) is BadLine:
+                self.strike(guest, ask.code, ask.text, now)
+                at += 1
+            else:
+                answer, cost = self._answerers[type(ask)]  # type: ignore[index]
+                if not self._allowed(guest, None, cost, now.mono, part=False):
+                    break
+                answer(self, guest, ask, now)  # type: ignore[arg-type]
+                at += 1
+        return at
+
+    def wait(self, guest: Guest, now: Now) -> float:
+        """Seconds until a guest that was too fast may go on."""
+        waits = [SHORTEST_WAIT]
+        if guest.allowance is not None:
+            waits.append(guest.allowance.wait(now.mono, COSTLY))
+        if guest.address:
+            waits.append(self._addresses[guest.address].allowance.wait(now.mono, COSTLY))
+        return max(waits)
+
+    def _allowed(self, guest: Guest, room: Room | None, count: int, now: float, *, part: bool = True) -> int:
+        """How many messages' worth the guest may do now: all, or as many as there are, or (not `part`) none."""
+        if guest.allowance is None:
+            guest.allowance = Allowance(self.settings.guest_pace, now)
+        allowances = [guest.allowance]
+        if guest.address:
+            allowances.append(self._addresses[guest.address].allowance)
+        if room is not None:
+            allowances.append(room.allowance)
+        there = count
+        for at, allowance in enumerate(allowances):
+            taken = allowance.take_up_to(now, there)
+            if taken < there:
+                keep = taken if part else 0
+                allowance.give_back(taken - keep)
+                for earlier in allowances[:at]:
+                    earlier.give_back(there - keep)
+                there = keep
+            if not there:
+                break
+        return there
+
+    def _say(self, guest: Guest, run: Sequence[Msg], now: Now) -> int:
+        """Messages of one guest to one room; returns how many were dealt with."""
+        room = self.find_room(run[0].room)
+        inside = room is not None and guest in room.members
+        count = self._allowed(guest, room if inside else None, len(run), now.mono)
+        if not count:
+            return 0
+        if room is None or not inside:
+            self.refuse(guest, "not_in_room", "You are not in that room.", room=run[0].room, run=run[:count])
+            return count
+        if count < len(run):
+            run = run[:count]
+        if room.mutes and room.mutes.names(guest, now.mono):
+            self.refuse(guest, "muted", "You may not talk here now.", room=room.shown, run=run)
+        elif room.slowmode and not room.is_operator(guest) and not self.is_operator(guest):
+            self._say_slowly(guest, room, run, now)
+        else:
+            self._append(guest, room, run, now)
+        return count
+
+    def _say_slowly(self, guest: Guest, room: Room, run: Sequence[Msg], now: Now) -> None:
+        left = guest.spoke + room.slowmode - now.mono
+        if left <= 0:
+            guest.spoke = now.mono
+            self._append(guest, room, run[:1], now)
+            run, left = run[1:], room.slowmode
+        if run:
+            text = f"This room is slow: one message in {room.slowmode} s. Try again in {left:.0f} s."
+            self.refuse(guest, "slowmode", text, room=room.shown, run=run)
+
+    def _append(self, guest: Guest, room: Room, run: Sequence[Msg], now: Now) -> None:
+        """Give the messages their numbers; `flush` sends them. This is what the speed of the hub hangs on."""
+        room.wrote(guest)
+        if {msg.client_id for msg in run} != {""}:
+            run = self._unsaid(guest, room, run)
+        nick, ts, shown = guest.nick, now.wall_ms // 1000, room.shown
+        room.pending += [
+            Said(nick, msg.text, ts, shown, seq, msg.client_id, msg.reply_to, msg.action)
+            for seq, msg in enumerate(run, room.seq + 1)
+        ]
+        room.seq += len(run)
+        self._said[room] = None
+        if len(room.pending) >= MAX_BATCH:
+            self.seal(room, now)
+
+    def _unsaid(self, guest: Guest, room: Room, run: Sequence[Msg]) -> list[Msg]:
+        """Without messages that this sender has sent before, which are acknowledged again."""
+        unsaid: list[Msg] = []
+        for msg in run:
+            if msg.client_id:
+                seq = room.said_before(guest.nick, msg.client_id)
+                if seq is not None:
+                    self.tell(guest, Ack(msg.client_id, seq, room.shown))
+                    continue
+                room.remember(guest.nick, msg.client_id, room.seq + len(unsaid) + 1)
+            unsaid.append(msg)
+        return unsaid
+
+    def put(self, guest: Guest, room: Room, kept: Callable[[int], Kept]) -> None:
+        """Something else that has a number in its room: `kept` makes it of its number."""
+        room.wrote(guest)
+        room.seq += 1
+        room.pending.append(kept(room.seq))
+        self._said[room] = None
+
+    # ------------------------------------------------------------ what is to be done
+
+    @property
+    def busy(self) -> bool:
+        """True when `flush` has something to do."""
+        return bool(self._out or self._said)
+
+    def flush(self, now: Now) -> list[Effect]:
+        """Everything that is to be done, in order. Also when `deadline` has come."""
+        ts = now.wall_ms // 1000
+        for room in [room for room in self._presence if (room.presence.due or 0.0) <= now.mono]:
+            self._said[room] = None
+        for room in self._said:
+            self._out.extend(room.seal(ts))
+            self._presence.pop(room, None)
+        self._said.clear()
+        out, self._out = self._out, []
+        return out
+
+    def deadline(self) -> float | None:
+        """When `flush` has to be called at the latest, in seconds; None: no need."""
+        room = next(iter(self._presence), None)
+        return None if room is None else room.presence.due
+
+    def due(self, room: Room) -> None:
+        """The room has comings and goings to tell."""
+        if room.presence.due is not None:
+            self._presence.setdefault(room)
+
+    def seal(self, room: Room, now: Now) -> None:
+        """What waits in `room` goes to its members of this moment, ahead of whatever follows."""
+        if room in self._said:
+            del self._said[room]
+            self._presence.pop(room, None)
+            self._out.extend(room.seal(now.wall_ms // 1000))
+
+    def do(self, effect: Effect) -> None:
+        """Have something done, after what was said before."""
+        self._out.append(effect)
+
+    def tell(self, guest: Guest, answer: AnyAnswer) -> None:
+        """One line to one guest."""
+        self.send(guest, encode_answers((answer,)))
+
+    def send(self, guest: Guest, raw: bytes) -> None:
+        """Lines to one guest."""
+        last = self._out[-1] if self._out else None
+        if type(last) is Deliver and last.to == (guest,):
+            self._out[-1] = Deliver(last.raw + raw, last.to)
+        else:
+            self._out.append(Deliver(raw, (guest,)))
+
+    def tell_room(self, room: Room, answer: AnyAnswer, now: Now, without: Guest | None = None) -> None:
+        """One line without a number to everybody in a room, after what was said before."""
+        self.seal(room, now)
+        others = room.everybody() if without is None else tuple(one for one in room.members if one is not without)
+        if others:
+            self._out.append(Deliver(encode_answers((answer,)), others))
+
+    def refuse(
+        self, guest: Guest, code: str, text: str, *, room: str = "", suggestion: str = "", run: Sequence[Msg] = ()
+    ) -> None:
+        """Say why something was not done; of messages in `run`, for each that has an id of its sender, else once."""
+        ids = [msg.client_id for msg in run if msg.client_id]
+        if len(ids) < len(run) or not run:
+            self.tell(guest, Error(text, code, room, suggestion))
+        if ids:
+            self.send(guest, encode_answers([Error(text, code, room, suggestion, client_id) for client_id in ids]))
+
+    def strike(self, guest: Guest, code: str, text: str, now: Now) -> None:
+        """A line that no program sends by a slip of its user. Too many end the connection."""
+        guest.strikes += 1
+        if guest.strikes >= MAX_STRIKES:
+            self.cut(guest, "too_many_errors", f"{text} {MAX_STRIKES} lines were refused; goodbye.", now)
+        else:
+            self.refuse(guest, code, text)
+
+    def cut(self, guest: Guest, code: str, text: str, now: Now, why: str = "") -> None:
+        """Tell a guest why, and close its connection. `why`: for the others."""
+        if guest.open:
+            self.refuse(guest, code, text)
+            self._out.append(Cut(guest, code, text))
+            self.gone(guest, why, now)
+
+    def farewell(self, text: str, now: Now) -> None:
+        """Tell everybody something, whatever room they are in."""
+        for room in self.rooms.values():
+            self.seal(room, now)
+        notice = Notice(text, now.wall_ms // 1000, code="closing")
+        self._out.append(Deliver(encode_answers((notice,)), self.guests.all()))
+
+    # ------------------------------------------------------------ rooms
+
+    def find_room(self, name: str) -> Room | None:
+        """The room of this name, in any spelling; empty: the lobby."""
+        room = self.rooms.get(name or LOBBY)
+        if room is None:
+            try:
+                room = self.rooms.get(check_room_name(name))
+            except UsageError:
+                return None
+        return room
+
+    def make_room(self, name: str, now: Now, lock: bytes = b"") -> Room:
+        """A new room; a room that nobody is in makes place for it if it must.
+
+        Raises:
+            Full: there are too many.
+        """
+        if len(self.rooms) >= self.settings.rooms:
+            empty = next((one for one in self.rooms.values() if not one.members and one.name != LOBBY), None)
+            if empty is None:
+                raise Full(f"There are {len(self.rooms)} rooms, and no more are made.", code="too_many_rooms")
+            self.drop(empty)
+        kept = KeptRoom(name, f"{self.rng.getrandbits(40):010x}", lock=lock)
+        room = self.rooms[name] = Room(kept, Allowance(self.settings.room_pace, now.mono))
+        self.do(Remember(kept))
+        return room
+
+    def drop(self, room: Room) -> None:
+        """Forget an empty room here; what the history keeps of it stays."""
+        del self.rooms[room.name]
+        self._said.pop(room, None)
+        self._presence.pop(room, None)
+
+    def tidy(self, room: Room) -> None:
+        """Forget a room that nobody is in and that nobody has left anything in."""
+        if room.members or room.name == LOBBY or room.seq or room.lock or room.operators:
+            return
+        self.do(Remember(room.kept(closed=True)))
+        self.drop(room)
+
+    def take_out(self, guest: Guest, room: Room, now: Now) -> None:
+        """The guest is no longer in the room; what was said before is still for it."""
+        self.seal(room, now)
+        room.remove(guest)
+
+    def put_out(self, guest: Guest, room: Room, code: str, text: str, now: Now) -> None:
+        """An operator has put the guest out of the room."""
+        self.take_out(guest, room, now)
+        self.tell(guest, Left(room.name, code, text))
+        if not guest.modern:
+            self.tell(guest, Notice(text, now.wall_ms // 1000, room.shown, code=code))
+
+    # ------------------------------------------------------------ people
+
+    def is_operator(self, guest: Guest) -> bool:
+        """Whether the guest is an operator of the whole hub."""
+        return guest.key in self.settings.operators
+
+    def announce(self, guest: Guest, now: Now) -> None:
+        """Others learn that the guest is here, once it has a nick or does more than to listen."""
+        if not guest.named:
+            guest.named = True
+            for room in guest.rooms:
+                room.presence.came(guest, now.mono)
+                self.due(room)
+
+    def own(self, guest: Guest) -> None:
+        """The guest's nick belongs to its key, if it has one and the nick is free to own."""
+        if guest.named and not guest.nick.startswith("anon-") and self.guests.own(guest):
+            assert guest.key is not None
+            self.do(Own(guest.nick, guest.key))
+
+
+def _run(asks: Sequence[AnyAsk | BadLine], at: int) -> Sequence[Msg]:
+    """The messages from `at` on that are for the same room."""
+    first = asks[at]
+    assert type(first) is Msg
+    if at == 0 and set(map(type, asks)) == {Msg} and len({ask.room for ask in asks}) == 1:  # type: ignore[union-attr]
+        return asks  # type: ignore[return-value]
+    run: list[Msg] = []
+    for ask in asks[at:]:
+        if type(ask) is not Msg or ask.room != first.room:
+            break
+        run.append(ask)
+    return run

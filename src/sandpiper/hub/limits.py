@@ -1,0 +1,89 @@
+"""Bounds and timings of the hub's chat, each with its reason, and the settings that an operator may change."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from sandpiper.wire.ids import PeerKey
+
+# --- one connection ---
+MAX_STRIKES = 20  # lines that were not understood: more is not a slip (as the founding protocol)
+MAX_READ_BYTES = 64 * 1024  # read at once, and held at most while a guest is over its rate
+MAX_BACKLOG_BYTES = 4 * 1024 * 1024  # written and not taken; measured: who never reads is gone within a second
+MAX_ROOMS_A_GUEST = 20  # a screenful of rooms
+MAX_NICKS_A_KEY = 4  # nicks that one key keeps: enough for a person, too few to hoard
+MAX_NICK_TRIES = 99  # suffixes tried for a suggestion: alice2 … alice99
+ANON_TRIES = 50  # draws of four digits before longer numbers
+
+# --- rooms ---
+MAX_ROOMS = 1000  # a room costs its tail at most (below)
+MAX_TAIL_BYTES = 256 * 1024  # newest lines of a room kept for guests that reconnect: ~2,000 messages
+MAX_CLIENT_IDS = 4096  # newest client ids of a room remembered: a window of 1,000 in flight, four times
+MAX_AUTHORS = 4096  # newest runs of one author remembered: who may edit what
+MAX_BATCH = 4096  # messages encoded at once: half a megabyte
+MAX_BANS = 1000  # of one room, mutes as well
+MAX_OPERATORS = 100  # of one room
+CROWD = 300  # members from which on presence is told as numbers only
+PRESENCE_LINES = 5  # in one batch of presence with a line each; more become one line
+MAX_ROOM_LIST = 200  # rooms in one answer
+MAX_WHO = 1000  # members in one answer
+
+# --- timings, seconds ---
+PRESENCE_DELAY = 0.05  # who comes and goes is told together (measured: 480 joins a second without, 15,000 with)
+TYPING_SECONDS = 3.0  # at most one typing line of a guest in this time
+
+# --- what lines cost, in messages ---
+COSTLY = 5  # lists, joins, nicks, history, signatures: they take or tell more than a message
+
+# --- work that waits ---
+MAX_RECALLS = 64  # pages of history that are being read; more are refused as busy
+MAX_LOCKS = 16  # passwords that wait to be hashed, one at a time (a third of a second each)
+
+
+class Pace(Struct, frozen=True):
+    """So many a second on average, so many at once."""
+
+    rate: float
+    burst: float
+
+
+class Times(Struct, frozen=True):
+    """How long a connection may take, in seconds."""
+
+    first_line: float = 120.0
+    """Who never says a line at all. Longer than it takes to type one into `nc`."""
+    half_line: float = 30.0
+    """A line that has begun must end."""
+    ping: float = 30.0
+    """Silence after which a guest that said hello is pinged: NATs forget a quiet mapping after a minute or more."""
+    silence: float = 90.0
+    """Silence after which such a guest is gone: two pings unanswered."""
+    farewell: float = 3.0
+    """For the last bytes of a connection that is closed to be taken."""
+    sweep: float = 0.5
+    """How often these are looked at."""
+
+
+class ChatSettings(Struct, frozen=True, kw_only=True):
+    """What the operator of a hub may choose."""
+
+    name: str = "sandpiper"
+    """What the hub is called in its `hello`."""
+    id: bytes = b""
+    """The hub's public key, 32 bytes: what a guest's `auth` signature is bound to."""
+    operators: frozenset[PeerKey] = frozenset()
+    """Keys that are operators everywhere."""
+    connections: int = 20_000
+    """In all; each costs a file descriptor and a few KiB."""
+    connections_an_address: int = 256
+    """A household, an office, or an attacker."""
+    guests_a_room: int = 20_000
+    rooms: int = MAX_ROOMS
+    guest_pace: Pace = Pace(20, 200)
+    """Messages of one guest: a person types less, a pasted page fits."""
+    address_pace: Pace = Pace(200, 2000)
+    room_pace: Pace = Pace(2000, 10_000)
+    loopback_counts: bool = False
+    """Whether limits an address hold for this machine itself, too. A tunnel in front of the hub makes all its guests
+    look like that, so they would share one allowance."""
+    times: Times = Times()

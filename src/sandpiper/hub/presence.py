@@ -1,0 +1,98 @@
+"""Who comes and goes in one room, told together: a crowd at the door is one line, not one for each pair. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sandpiper.hub.effects import Deliver
+from sandpiper.hub.limits import CROWD, PRESENCE_DELAY, PRESENCE_LINES
+from sandpiper.wire.hub.answers import Notice
+from sandpiper.wire.hub.lines import encode_answers
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from sandpiper.hub.guests import Guest
+
+_NAMES = 3  # names spelled out in a line about more than `PRESENCE_LINES`
+
+
+class Presence:
+    """Collects comings and goings until they are told, at the latest `PRESENCE_DELAY` after the first.
+
+    Bounded by the guests of the hub and by the pace of each: whoever leaves before its coming was told is not told.
+    """
+
+    __slots__ = ("_came", "_room", "_went", "due")
+
+    def __init__(self, room: str) -> None:
+        """`room` as lines name it: empty for the lobby."""
+        self.due: float | None = None
+        """When it must be told, in seconds."""
+        self._room = room
+        self._came: dict[Guest, str] = {}
+        self._went: list[tuple[str, str]] = []
+
+    def came(self, guest: Guest, now: float) -> None:
+        """`guest` is here."""
+        self._came[guest] = guest.nick
+        self._start(now)
+
+    def went(self, guest: Guest, why: str, now: float) -> None:
+        """`guest` is gone; `why` is part of the sentence, if any."""
+        if self._came.pop(guest, None) is None:
+            self._went.append((guest.nick, why))
+            self._start(now)
+
+    def renamed(self, guest: Guest) -> bool:
+        """`guest` has another nick. True: its coming was not told yet, and now will be with the new one."""
+        if guest in self._came:
+            self._came[guest] = guest.nick
+            return True
+        return False
+
+    def _start(self, now: float) -> None:
+        if self.due is None:
+            self.due = now + PRESENCE_DELAY
+
+    def tell(self, members: Collection[Guest], ts: int) -> Iterator[Deliver]:
+        """What is to be told to whom, at the time `ts` (seconds since 1970); then it is forgotten."""
+        came, went = self._came, self._went
+        self.due, self._came, self._went = None, {}, []
+        if not members or not (came or went):
+            return
+        if len(came) + len(went) > PRESENCE_LINES or len(members) > CROWD:
+            yield Deliver(encode_answers([self._summary(list(came.values()), went, len(members), ts)]), members)
+            return
+        gone = [self._left(nick, why, ts) for nick, why in went]
+        here = {guest: self._joined(nick, ts) for guest, nick in came.items()}
+        # Whoever came is told of the others only.
+        others = [guest for guest in members if guest not in here]
+        if others:
+            yield Deliver(encode_answers([*gone, *here.values()]), others)
+        for guest in here:
+            lines = [*gone, *(line for other, line in here.items() if other is not guest)]
+            if lines:
+                yield Deliver(encode_answers(lines), (guest,))
+
+    def _joined(self, nick: str, ts: int) -> Notice:
+        return Notice(f"{nick} joined", ts, self._room, joined=(nick,))
+
+    def _left(self, nick: str, why: str, ts: int) -> Notice:
+        return Notice(f"{nick} left{f' ({why})' if why else ''}", ts, self._room, left=(nick,))
+
+    def _summary(self, came: list[str], went: list[tuple[str, str]], members: int, ts: int) -> Notice:
+        gone = [nick for nick, _ in went]
+        crowd = members > CROWD
+        parts = [_sentence(nicks, verb, crowd) for nicks, verb in ((came, "joined"), (gone, "left")) if nicks]
+        if crowd:  # every name to everybody would be members times names
+            return Notice(", ".join(parts), ts, self._room, members=members)
+        return Notice(", ".join(parts), ts, self._room, joined=tuple(came), left=tuple(gone), members=members)
+
+
+def _sentence(nicks: list[str], verb: str, crowd: bool) -> str:
+    if crowd:
+        return f"{nicks[0] if len(nicks) == 1 else len(nicks)} {verb}"
+    if len(nicks) <= _NAMES:
+        return f"{' and '.join(nicks)} {verb}"
+    return f"{', '.join(nicks[:_NAMES])} and {len(nicks) - _NAMES} more {verb}"

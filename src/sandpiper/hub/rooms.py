@@ -1,0 +1,189 @@
+"""One room of the hub: members, the numbers and the order of what is said, and what was just said. Pure."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING
+
+from sandpiper.hub.effects import Deliver, Keep
+from sandpiper.hub.history import Batch, KeptRoom
+from sandpiper.hub.limits import MAX_AUTHORS, MAX_BANS, MAX_CLIENT_IDS, MAX_TAIL_BYTES
+from sandpiper.hub.presence import Presence
+from sandpiper.wire.hub import LOBBY
+from sandpiper.wire.hub.lines import encode_answers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from sandpiper.hub.effects import Effect
+    from sandpiper.hub.guests import Guest
+    from sandpiper.hub.pace import Allowance
+    from sandpiper.wire.hub.answers import Kept
+    from sandpiper.wire.ids import PeerKey
+
+FOREVER = float("inf")
+
+
+class Listed:
+    """Who is banned or muted, by everything they are known by, and until when."""
+
+    __slots__ = ("_until",)
+
+    def __init__(self) -> None:
+        self._until: dict[str, tuple[float, str]] = {}
+
+    def __contains__(self, folded: str) -> bool:
+        """Whether somebody who was called so when they were put on it is."""
+        return any(name == folded for _, name in self._until.values())
+
+    def put(self, folded: str, tokens: Iterable[str], end: float) -> bool:
+        """Put somebody on it until `end` (seconds); False when it is full."""
+        if len(self._until) >= MAX_BANS:
+            return False
+        self._until.update(dict.fromkeys(tokens, (end, folded)))
+        return True
+
+    def take_off(self, folded: str) -> bool:
+        """Take off whoever was called so when they were put on it; False when nobody was."""
+        tokens = [token for token, (_, name) in self._until.items() if name == folded]
+        for token in tokens:
+            del self._until[token]
+        return bool(tokens)
+
+    def names(self, guest: Guest, now: float) -> bool:
+        """Whether `guest` is on it at `now`."""
+        if not self._until:
+            return False
+        for token in guest.tokens():
+            end, _ = self._until.get(token, (now, ""))
+            if now < end:
+                return True
+            self._until.pop(token, None)
+        return False
+
+    def __bool__(self) -> bool:
+        """Whether anybody is on it."""
+        return bool(self._until)
+
+
+class Room:
+    """What belongs to one room. `pending` was said and is not sent yet; it has its numbers already."""
+
+    __slots__ = (
+        "_authors", "_client_ids", "_everybody", "_tail", "_tail_bytes", "allowance", "bans", "epoch", "lock",
+        "makers", "members", "mutes", "name", "operators", "pending", "presence", "seq", "shown", "slowmode", "topic",
+    )  # fmt: skip
+
+    def __init__(self, kept: KeptRoom, allowance: Allowance) -> None:
+        self.name = kept.name
+        self.shown = "" if kept.name == LOBBY else kept.name
+        """As lines name it."""
+        self.epoch = kept.epoch
+        self.seq = kept.seq
+        """The last number that was given to something said."""
+        self.topic = kept.topic
+        self.lock = kept.lock
+        self.slowmode = kept.slowmode
+        self.operators: set[PeerKey] = set(kept.operators)
+        self.makers: set[Guest] = set()
+        """Operators that have no key; while they are here."""
+        self.allowance = allowance
+        self.members: dict[Guest, None] = {}
+        self.presence = Presence(self.shown)
+        self.pending: list[Kept] = []
+        self.bans = Listed()
+        self.mutes = Listed()
+        self._everybody: tuple[Guest, ...] | None = ()
+        self._tail: deque[Batch] = deque()
+        self._tail_bytes = 0
+        self._authors: deque[tuple[int, PeerKey | int]] = deque(maxlen=MAX_AUTHORS)
+        self._client_ids: OrderedDict[tuple[str, str], int] = OrderedDict()
+
+    def kept(self, *, closed: bool = False) -> KeptRoom:
+        """What the history keeps of it."""
+        return KeptRoom(
+            self.name, self.epoch, self.seq, self.topic, self.lock, tuple(sorted(self.operators)), self.slowmode, closed
+        )
+
+    # ------------------------------------------------------------ members
+
+    def add(self, guest: Guest) -> None:
+        """`guest` is a member; seal what is pending first, it is not for it."""
+        self.members[guest] = None
+        self._everybody = None
+        guest.rooms = (*guest.rooms, self)
+
+    def remove(self, guest: Guest) -> None:
+        """`guest` is no member; seal what is pending first, it is for it, too."""
+        del self.members[guest]
+        self._everybody = None
+        self.makers.discard(guest)
+        guest.rooms = tuple(room for room in guest.rooms if room is not self)
+
+    def everybody(self) -> tuple[Guest, ...]:
+        """The members; made once after each change."""
+        if self._everybody is None:
+            self._everybody = tuple(self.members)
+        return self._everybody
+
+    def is_operator(self, guest: Guest) -> bool:
+        """Whether `guest` is an operator of this room."""
+        return guest in self.makers or guest.key in self.operators
+
+    # ------------------------------------------------------------ what is said
+
+    def wrote(self, guest: Guest) -> None:
+        """What is numbered from `seq` + 1 on is by `guest`."""
+        owner = guest.owner
+        if not self._authors or self._authors[-1][1] != owner:
+            self._authors.append((self.seq + 1, owner))
+
+    def author(self, seq: int) -> PeerKey | int | None:
+        """Who said number `seq`; None when that is not known any more."""
+        if not 0 < seq <= self.seq:
+            return None
+        return next((owner for first, owner in reversed(self._authors) if first <= seq), None)
+
+    def said_before(self, nick: str, client_id: str) -> int | None:
+        """The number of a message that this sender gave this id, if it is among the newest with ids."""
+        return self._client_ids.get((nick, client_id))
+
+    def remember(self, nick: str, client_id: str, seq: int) -> None:
+        """Number `seq` has this sender's id."""
+        self._client_ids[nick, client_id] = seq
+        if len(self._client_ids) > MAX_CLIENT_IDS:
+            self._client_ids.popitem(last=False)
+
+    def seal(self, ts: int) -> Iterator[Effect]:
+        """Everything that waits becomes bytes for those who are members now: first who came and went, then what was
+        said, encoded once. `ts` in seconds since 1970.
+        """
+        if self.presence.due is not None:
+            yield from self.presence.tell(self.everybody(), ts)
+        pending = self.pending
+        if not pending:
+            return
+        self.pending = []
+        raw = encode_answers(pending)
+        batch = Batch(self.name, self.epoch, self.seq - len(pending) + 1, len(pending), ts, raw)
+        self._tail.append(batch)
+        self._tail_bytes += len(raw)
+        while self._tail_bytes > MAX_TAIL_BYTES and len(self._tail) > 1:
+            self._tail_bytes -= len(self._tail.popleft().raw)
+        yield Keep(batch)
+        yield Deliver(raw, self.everybody())
+
+    def since(self, seq: int) -> tuple[int, bytes]:
+        """(first number, lines) of what was said after `seq`, as much of it as is held here. Nothing is pending."""
+        first, lines = self.seq + 1, []
+        for batch in reversed(self._tail):
+            if batch.first + batch.count <= seq + 1:
+                break
+            if batch.first > seq:
+                lines.append(batch.raw)
+                first = batch.first
+                continue
+            skipped = seq + 1 - batch.first
+            lines.append(b"".join(batch.raw.splitlines(keepends=True)[skipped:]))
+            first = seq + 1
+        return first, b"".join(reversed(lines))
