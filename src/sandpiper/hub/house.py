@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sandpiper.errors import RemoteProtocolError, UsageError
-from sandpiper.hub.effects import Cut, Deliver, Effect, Own, Remember
-from sandpiper.hub.guests import Guest, Guests
-from sandpiper.hub.history import KeptRoom, Stored
-from sandpiper.hub.limits import COSTLY, MAX_BATCH, MAX_STRIKES, ChatSettings
+from sandpiper.hub.effects import Cut, Deliver, Own, Remember
+from sandpiper.hub.guests import Guests
+from sandpiper.hub.history import KeptRoom
+from sandpiper.hub.limits import COSTLY, MAX_BATCH, MAX_STRIKES
 from sandpiper.hub.pace import Allowance
 from sandpiper.hub.rooms import Listed, Room
 from sandpiper.wire.hub import LOBBY
-from sandpiper.wire.hub.answers import Ack, Error, Kept, Left, Notice, Said
-from sandpiper.wire.hub.asks import Ask, Msg
+from sandpiper.wire.hub.answers import Ack, Error, Left, Notice, Said
+from sandpiper.wire.hub.asks import Msg
 from sandpiper.wire.hub.lines import BadLine, encode_answers
 from sandpiper.wire.text import check_room_name
 
@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from sandpiper.core.events import Now
-    from sandpiper.hub.guests import Outlet
-    from sandpiper.wire.hub.answers import AnyAnswer
-    from sandpiper.wire.hub.asks import AnyAsk
+    from sandpiper.hub.effects import Effect
+    from sandpiper.hub.guests import Guest, Outlet
+    from sandpiper.hub.history import Stored
+    from sandpiper.hub.limits import ChatSettings
+    from sandpiper.wire.hub.answers import AnyAnswer, Kept
+    from sandpiper.wire.hub.asks import AnyAsk, Ask
 
     Answerer = Callable[["House", Guest, AnyAsk, Now], None]
 
@@ -269,7 +272,9 @@ class House:
     def flush(self, now: Now) -> list[Effect]:
         """Everything that is to be done, in order. Also when `deadline` has come."""
         ts = now.wall_ms // 1000
-        for room in [room for room in self._presence if (room.presence.due or 0.0) <= now.mono]:
+        for room in self._presence:
+            if room.presence.due is not None and room.presence.due > now.mono:
+                break
             self._said[room] = None
         for room in self._said:
             self._out.extend(room.seal(ts))
@@ -339,6 +344,8 @@ class House:
     def cut(self, guest: Guest, code: str, text: str, now: Now, why: str = "") -> None:
         """Tell a guest why, and close its connection. `why`: for the others."""
         if guest.open:
+            for room in guest.rooms:
+                self.seal(room, now)
             self.refuse(guest, code, text)
             self._out.append(Cut(guest, code, text))
             self.gone(guest, why, now)
@@ -388,8 +395,16 @@ class House:
         """Forget a room that nobody is in and that nobody has left anything in."""
         if room.members or room.name == LOBBY or room.seq or room.lock or room.operators:
             return
+        self.forget(room)
+
+    def forget(self, room: Room) -> None:
+        """The room is no more, and neither is what was said in it."""
         self.do(Remember(room.kept(closed=True)))
         self.drop(room)
+
+    def remember(self, room: Room) -> None:
+        """The history keeps what the room is now."""
+        self.do(Remember(room.kept()))
 
     def take_out(self, guest: Guest, room: Room, now: Now) -> None:
         """The guest is no longer in the room; what was said before is still for it."""

@@ -57,6 +57,8 @@ class View(ScrollView):
         self._attended = True
         self._told: tuple[RoomId, Place] | None = None
         self._was_empty = True
+        self._settled = Size(0, 0)  # the size that the lines were last put on the screen in
+        self._followed = True
 
     @property
     def sheet(self) -> Sheet | None:
@@ -134,7 +136,11 @@ class View(ScrollView):
     def following(self) -> bool:
         """The last message is on the screen, and the next one will be."""
         sheet = self.sheet
-        return sheet is None or (sheet.at_end and self.scroll_offset.y >= self._lowest)
+        if sheet is None or not sheet.at_end:
+            return sheet is None
+        if self.size != self._settled:  # resized, and not laid out again yet: as it was before
+            return self._followed
+        return self.scroll_offset.y >= self._lowest
 
     @property
     def _lowest(self) -> int:
@@ -157,9 +163,11 @@ class View(ScrollView):
     def _settle(self, spot: Spot | None) -> None:
         """The sheet has changed: its height, and what is on the screen of it. `spot` None: its end."""
         sheet = self.sheet
+        self._settled = self.size
         self.virtual_size = Size(self._width, sheet.height if sheet is not None else 0)
         at = sheet.find(spot) if sheet is not None and spot is not None else None
         self.scroll_to(y=self._lowest if at is None else at, animate=False, immediate=True, force=True)
+        self._followed = self.following
         self.refresh()
         self._tell_seen()
         if self.has_nothing != self._was_empty:

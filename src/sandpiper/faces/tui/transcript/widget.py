@@ -174,6 +174,7 @@ class Transcript(View, can_focus=True):
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         """Near an end of what is at hand, more is read."""
         super().watch_scroll_y(old_value, new_value)
+        self._followed = self.following
         sheet, page = self.sheet, self.size.height
         if sheet is not None and sheet.entries:
             if new_value < old_value and new_value < page:
