@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench.report import Result, spread
 from bench.room import fill
-from bench.screens import Terminal, rival, sandpiper, scratch
+from bench.screens import Terminal, rival, sandpiper, scratch, surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,12 +57,12 @@ def _rounded(lines: list[str]) -> bool:
     return any("╭──" in line or "╭─ " in line for line in lines) and any("─╯" in line for line in lines)
 
 
-def imports(statement: str) -> float:
+def imports(statement: str, env: Mapping[str, str]) -> float:
     """Seconds from start to end of a Python that does nothing but this; the median of several."""
     times = []
     for _ in range(RUNS):
         began = time.perf_counter()
-        subprocess.run([sys.executable, "-c", statement], check=True)
+        subprocess.run([sys.executable, "-c", statement], check=True, env={**surroundings(), **env})
         times.append(time.perf_counter() - began)
     return statistics.median(times)
 
@@ -72,6 +72,7 @@ def run() -> list[Result]:
     with scratch() as folder:
         home = Path(folder) / "home"
         texts = fill(home, MESSAGES)
+        compiled = {"PYTHONPYCACHEPREFIX": f"{folder}/compiled"}  # as after an installation, wherever this runs
         ours_at: list[Start] = []
         contenders: dict[str, tuple[list[str], str, Callable[[list[str]], object]]] = {
             "minimal Textual app": (rival(), "somebody 199 ", _rounded)
@@ -85,13 +86,13 @@ def run() -> list[Result]:
         theirs: dict[str, list[Start]] = {name: [] for name in contenders}
         for number in range(RUNS + 1):
             command, env = sandpiper(home, PORT + number)
-            ours_at.append(start(command, env, texts[-1][:40], _rounded))
+            ours_at.append(start(command, {**env, **compiled}, texts[-1][:40], _rounded))
             for name, (command, last, framed) in contenders.items():
-                theirs[name].append(start(command, {}, last, framed))
+                theirs[name].append(start(command, compiled, last, framed))
         for times in (ours_at, *theirs.values()):
             del times[0]  # files were read from the disk, and by some written
-    bare, textual = imports("pass"), imports("import textual.app")
-    face = imports("import sandpiper.cli, sandpiper.faces.tui.app, sandpiper.faces.tui.run")
+        bare, textual = imports("pass", compiled), imports("import textual.app", compiled)
+        face = imports("import sandpiper.cli, sandpiper.faces.tui.app, sandpiper.faces.tui.run", compiled)
     absent = [name for name in ("irssi", "weechat") if name not in contenders]
     notes = [f"{name} {_medians(times)}" for name, times in theirs.items()]
     notes.append(f"not installed here: {', '.join(absent)}" if absent else "")

@@ -37,10 +37,13 @@ FED = "so many have been said of these in the room already: "
 
 
 class Typing(NamedTuple):
-    """Seconds for each key, the share of a core that the program took, and MB a second that it wrote."""
+    """Seconds for each key; the shares of the time that the program took of a core, and that its screen's thread was
+    ready and got none; MB a second that it wrote.
+    """
 
     times: list[float]
     share: float
+    waited: float
     written: float
 
 
@@ -48,7 +51,7 @@ def strike(terminal: Terminal, seconds: float) -> Typing:
     """Type for so long, a key every `EVERY` seconds, whether the one before is shown or not."""
     rng, line = random.Random(3), ""
     struck: list[tuple[float, str]] = []
-    spent, began, first = terminal.spent(), time.monotonic(), len(terminal.arrived)
+    spent, waited, began, first = terminal.spent(), terminal.waited(), time.monotonic(), len(terminal.arrived)
     due = began
     while due < began + seconds:
         time.sleep(max(0, due - time.monotonic()))
@@ -61,10 +64,10 @@ def strike(terminal: Terminal, seconds: float) -> Typing:
             struck.append((terminal.type(line[-1]), line[-TAIL:]))
         due += EVERY
     took = time.monotonic() - began
-    spent = terminal.spent() - spent
+    spent, waited = terminal.spent() - spent, terminal.waited() - waited
     terminal.rest(0.5, 5)
     written = sum(len(data) for _, data in terminal.arrived[first:]) / took / 1e6
-    return Typing(_shown(terminal, struck), spent / took, written)
+    return Typing(_shown(terminal, struck), spent / took, waited / took, written)
 
 
 def _shown(terminal: Terminal, struck: list[tuple[float, str]]) -> list[float]:
@@ -168,7 +171,9 @@ def _row(what: str, mine: Typing, theirs: Typing, note: str, *, goal: bool) -> R
     note = (
         f"p50 / p95 / max {at['p50']:.1f} / {at['p95']:.1f} / {max(times) * 1e3:.0f} ms, {over} of {len(times)} over"
         f" 50 ms; rival {other['p50']:.1f} / {other['p95']:.1f} / {max(theirs.times) * 1e3:.0f} ms; share of a core"
-        f" {mine.share:.0%}, rival {theirs.share:.0%}; written {mine.written:.2f} MB/s, rival {theirs.written:.2f}"
+        f" {mine.share:.0%}, rival {theirs.share:.0%}, and ready without"
+        f" one {mine.waited:.0%}, rival {theirs.waited:.0%} of the time; written"
+        f" {mine.written:.2f} MB/s, rival {theirs.written:.2f}"
         f"{note}"
     )
     return Result("keystrokes", f"key to letter, {what}, slowest", "ms", max(times) * 1e3, "minimal Textual app",
@@ -185,6 +190,7 @@ def run() -> list[Result]:
     rival_loaded = Typing(
         rival_loaded.times + again.times,
         (rival_loaded.share + again.share) / 2,
+        (rival_loaded.waited + again.waited) / 2,
         (rival_loaded.written + again.written) / 2,
     )
     total = int(RATE * SECONDS)

@@ -50,7 +50,6 @@ class Terminal:
         self._master, slave = os.openpty()
         self._resize(slave)
         said, says = os.pipe()
-        inherited = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "COLORFGBG")}
         self.process = subprocess.Popen(
             [sys.executable, "-c", _ON_TTY, str(says), *command],
             stdin=slave,
@@ -58,7 +57,7 @@ class Terminal:
             stderr=slave,
             start_new_session=True,
             pass_fds=(says,),
-            env={**inherited, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **(env or {})},
+            env={**surroundings(), "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **(env or {})},
         )
         os.close(slave)
         os.close(says)
@@ -189,6 +188,17 @@ class Terminal:
         """Seconds of a core so far, its threads included."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def waited(self) -> float:
+        """Seconds that its first thread, the screen's, was ready to run and had no core; 0 where that is not told."""
+        counted = Path(f"/proc/{self.process.pid}/schedstat")
+        return int(counted.read_text().split()[1]) / 1e9 if counted.exists() else 0.0
+
+
+def surroundings() -> dict[str, str]:
+    """The environment of a program, without what changes how it looks or lets it compile itself at every start."""
+    unwanted = ("NO_COLOR", "COLORFGBG", "PYTHONDONTWRITEBYTECODE")
+    return {key: value for key, value in os.environ.items() if key not in unwanted}
 
 
 def status(pid: int, field: str) -> float:

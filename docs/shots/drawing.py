@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections import Counter
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from wcwidth import wcwidth
@@ -88,7 +89,10 @@ def _look(cell: Char, theme: Theme) -> Look:
 
 def _cells(screen: pyte.Screen, theme: Theme) -> list[list[tuple[str, Look]]]:
     return [
-        [(screen.buffer[row][column].data, _look(screen.buffer[row][column], theme)) for column in range(screen.columns)]
+        [
+            (screen.buffer[row][column].data, _look(screen.buffer[row][column], theme))
+            for column in range(screen.columns)
+        ]
         for row in range(screen.lines)
     ]
 
@@ -96,7 +100,7 @@ def _cells(screen: pyte.Screen, theme: Theme) -> list[list[tuple[str, Look]]]:
 def variety(screen: pyte.Screen) -> int:
     """How many runs of equal style there are: one with a visible cursor has more than one without."""
     rows = _cells(screen, DARK)
-    return sum(a[1] != b[1] for row in rows for a, b in zip(row, row[1:], strict=False))
+    return sum(a[1] != b[1] for row in rows for a, b in pairwise(row))
 
 
 def svg(screen: pyte.Screen, title: str, theme: Theme = DARK) -> str:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 ROOM = "harbour"
 ESCAPE, CTRL_F, CTRL_K, CTRL_U, NEW_LINE = "\x1b", "\x06", "\x0b", "\x15", "\n"
+ALT_1, ALT_4 = "\x1b[49;3u", "\x1b[52;3u"
 TIDES = (
     "Tide table for Saturday: high water **06:41** and **19:08**, 4.2 m. Springs, so expect two knots across the bar."
 )
@@ -98,6 +99,7 @@ class Harbour:
     def _verify(self, nick: str) -> None:
         self.ann.enter(f"/verify {nick}")
         self.ann.sees("Compare these words")
+        time.sleep(0.5)  # a dialog takes no answer that was typed before it could be read
         self.ann.type("y")
         self.ann.sees_no("Compare these words")
         self.ann.sees(f"{nick} ✓")
@@ -110,13 +112,13 @@ class Harbour:
         for room in ("build-crew", "tides", "random"):
             ann.enter(f"/join #{room}")
             ann.sees(f"message #{room}")
-        ann.type("\x1b[49;3u")
+        ann.type(ALT_1)
         ann.sees(f"message #{ROOM}", "Saturday on the Sanderling")
         for nick in ("tomas", "maya", "ines"):
             self._verify(nick)
-        ann.enter("/clear")
         self._voices.pop("priya").end()
-        ann.sees("4 online")
+        ann.sees("4 online", "priya is gone")
+        ann.enter("/clear")
 
         self._say("ines", TIDES)
         self._say("tomas", "Then we leave on the ebb. I make it 08:30 from the fuel dock, home by five.")
@@ -124,29 +126,28 @@ class Harbour:
         for nick, emoji in (("maya", "⛵"), ("ines", "⛵"), ("ines", "👍")):
             self._voices[nick].enter(f"/react @tomas {emoji}")
         ann.enter("/react @tomas 👍")
+        self._say("ann", "Home by five is fine. I bring coffee in the *big* thermos.", "Home by five is fine")
         self._come("kenji")
         ann.sees("kenji ?")
         self._say("kenji", "Hi all! こんにちは 👋 Any room left on the *Sanderling*?")
         self._say("maya", "/reply @kenji Always. Bring a jacket, the forecast says F4 gusting 6.", "Bring a jacket")
         ann.sees("Bring a jacket")
 
-        ann.type("\x1b[52;3u")
+        ann.type(ALT_4)
         ann.sees("message #random")
         vhf = "can you bring the handheld VHF? Ours is on channel 72 only, see `radio.toml`"
         self._say("tomas", f"@ann {vhf} or https://sandpiper.example/radio", "handheld VHF")
-        time.sleep(1)
-        ann.type("\x1b[49;3u")
-        ann.sees("handheld VHF")
-        self._say("ann", "/reply @tomas Yes, charged and packed.", "charged and packed")
         self._say("wren", RADIO, "[radio]")
-        self._tell("tomas", "build-crew", "The new cleats are in.", "@ann which screws did you order?")
+        self._say("ines", "/reply @tomas Mine is charged, I can bring it as a spare.", "Mine is charged")
+        self._tell("tomas", "build-crew", "@ann the new cleats are in", "@ann which screws did you order?")
         self._tell("ines", "tides", "Low water 00:52", "and 13:05", "0.6 m both times")
         for text in ("The photos of the regatta are ready", "shall I bring them on Saturday?"):
             self._voices["maya"].enter(f"/msg ann {text}")
         self._voices["maya"].enter(f"/join #{ROOM}")
         self._voices["kenji"].enter("/away walking the dog")
-        self._say("ann", "That is quieter indeed, thanks Wren!", "quieter indeed")
         ann.sees("2@", "◐ kenji")
+        ann.type(ALT_1)
+        ann.sees("Mine is charged")
 
     def typing(self) -> None:
         """Have wren write something, and wait until ann is told."""
@@ -190,12 +191,6 @@ def harbour(album: Album, pace: float) -> None:
         ann.type(ESCAPE)
         ann.sees_no("Jump to")
 
-        ann.enter("/verify kenji")
-        ann.sees("Compare these words")
-        album.take(ann, "tui-verify", title)
-        ann.type(ESCAPE)
-        ann.sees_no("Compare these words")
-
         ann.type(CTRL_F)
         ann.sees("Search")
         ann.type("sa")
@@ -214,6 +209,11 @@ def harbour(album: Album, pace: float) -> None:
             play.theme(words)
             play.typing()
             album.take(ann, name, title, look)
+        play.theme("dark theme")
+
+        ann.enter("/verify kenji")
+        ann.sees("Compare these words")
+        album.take(ann, "tui-verify", title)
 
 
 def lines(album: Album) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PROGRAM = str(Path(sys.executable).with_name("sandpiper"))
 PATIENCE = 30.0  # seconds; six programs start at once on what may be a slow machine
+CALM = 0.8  # seconds without a new word on the screen: it is painted
 STEADY = 1.3  # seconds: more than a cursor takes to go and come back
 
 
@@ -123,7 +124,12 @@ class Terminal:
         until(lambda: text not in self.text, f"{text!r} still there:\n{self.text}")
 
     def frame(self, best: Callable[[pyte.Screen], int]) -> pyte.Screen:
-        """The screen at its best within a moment: cursors blink."""
+        """The screen once it is painted, at its best within a moment: cursors blink."""
+        before, since = self.text, time.monotonic()
+        while time.monotonic() < since + CALM:
+            time.sleep(0.05)
+            if self.text != before:
+                before, since = self.text, time.monotonic()
         frames: list[pyte.Screen] = []
         end = time.monotonic() + STEADY
         while time.monotonic() < end:

@@ -17,6 +17,7 @@ import msgspec
 from rich.cells import cell_len
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
+from typing_extensions import override
 
 from sandpiper.core.events import SaveRoom
 from sandpiper.crypto.rooms import direct_room, open_room
@@ -63,7 +64,7 @@ CAST = {
 }
 NOTHING: Place = (-1, b"")
 HOURS = 3_600_000
-TURNS = 500  # of waiting for something, each some 20 ms: a slow machine has time, a hang ends
+TURNS = 250  # of waiting for something, each some 20 ms: a slow machine has time, a hang ends
 
 
 def at(clock: str, day: int = 20) -> int:
@@ -102,6 +103,7 @@ class GatedReader(Reader):
         super().__init__(path)
         self._gate = gate
 
+    @override
     def __exit__(self, *_: object) -> None:
         super().__exit__()
         self._gate.pass_through()
@@ -263,7 +265,7 @@ def event(*parts: str | Span, time: int, room: RoomId | None = None) -> Note:
 class Play:
     """The screen in front of a stage, and what a person does there."""
 
-    def __init__(self, pilot: Pilot[int | None], app: SandpiperApp, stage: Stage) -> None:
+    def __init__(self, pilot: Pilot[int], app: SandpiperApp, stage: Stage) -> None:
         self.pilot = pilot
         self.app = app
         self.stage = stage

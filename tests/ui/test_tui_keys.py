@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import pytest
@@ -11,8 +11,10 @@ from textual import events
 from textual.widgets import Input
 
 from sandpiper.errors import ConfigError, StoreError
+from sandpiper.faces.settings import TuiSettings
 from sandpiper.faces.signals import EXIT_INTERRUPTED
 from sandpiper.faces.spans import Span, line
+from sandpiper.faces.tui.app import SandpiperApp
 from sandpiper.faces.tui.dialogs.confirm import ConfirmDialog
 from sandpiper.faces.tui.dialogs.dialog import Dialog
 from sandpiper.faces.tui.dialogs.help import HelpDialog
@@ -23,10 +25,10 @@ from sandpiper.faces.tui.dialogs.search import SearchDialog
 from sandpiper.faces.tui.dialogs.verify import VerifyDialog
 from sandpiper.faces.tui.drafts import Reply
 from sandpiper.faces.tui.keys import KEYS
+from sandpiper.faces.tui.palettes import PALETTES
 from sandpiper.faces.tui.sidebar import rooms_in_order
-from sandpiper.faces.tui.themes import PALETTES
+from sandpiper.faces.tui.transcript.paging import PAGE
 from sandpiper.faces.tui.transcript.sheets import MAX_SHEETS
-from sandpiper.faces.tui.transcript.widget import PAGE
 from sandpiper.faces.tui.views import Clear, Delivery, Ended, Found, NotDone, Note, Said, Show
 from sandpiper.faces.verifying import Comparison
 from sandpiper.store.reader import Message
@@ -47,7 +49,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 
 @asynccontextmanager
-async def crew(stage: Stage, size: tuple[int, int] = (120, 34), **settings: object) -> AsyncIterator[Play]:
+async def crew(stage: Stage, size: tuple[int, int] = (120, 34), **settings: Any) -> AsyncIterator[Play]:
     """The scripted chat."""
     after = harbour(stage)
     async with playing(stage, size, **settings) as play:
@@ -58,6 +60,10 @@ async def crew(stage: Stage, size: tuple[int, int] = (120, 34), **settings: obje
 
 def rooms(stage: Stage) -> list[RoomId]:
     return rooms_in_order(stage.around())
+
+
+async def opens(play: Play, dialog: type[Dialog[Any]]) -> None:
+    await play.until(lambda: isinstance(play.app.screen, dialog), dialog.__name__)
 
 
 def lines(stage: Stage, room: RoomId, count: int, what: str = "line") -> list[Message]:
@@ -109,7 +115,7 @@ async def test_jump_puts_a_command_into_the_composer(stage: Stage):
 async def test_jump_searches_for_what_was_typed(stage: Stage):
     async with crew(stage) as play:
         await play.press("ctrl+k", *"jacket", "enter")
-        await play.until(lambda: isinstance(play.app.screen, SearchDialog))
+        await opens(play, SearchDialog)
         await play.sees("1 message in all rooms")
         await play.press("enter")
         await play.until(lambda: play.chosen is not None)
@@ -175,13 +181,14 @@ async def test_ten_rooms_and_back_show_what_they_had(stage: Stage):
     for name, room in zip(names, ids, strict=True):
         lines(stage, room, 40, f"said in {name}:")
     async with playing(stage) as play:
-        for name in (*names, *names[::-1]):
-            await play.press("ctrl+k", *f"#{name}", "enter")
-            await play.sees(f"message #{name} ", f"said in {name}: 39")
-        assert "said in room1:" not in play.text
+        for key, order in (("alt+down", [*names[1:], names[0]]), ("alt+up", [*names[:0:-1], names[0]])):
+            for name in order:
+                await play.press(key)
+                await play.sees(f"message #{name} ", f"said in {name}: 39")
+                assert play.transcript.count(f"said in {name}: ") == play.transcript.count("said in")
         news = stage.say("wren", "meanwhile", ids[5], time=at("15:00"))
         await play.tell(Said(ids[5], (news,)))
-        await play.press("ctrl+k", *"#room5", "enter")
+        await play.press("alt+6")
         await play.sees("meanwhile", "said in room5: 39")
 
 
@@ -261,7 +268,8 @@ async def test_new_messages_follow_at_the_end(stage: Stage):
     async with playing(stage) as play:
         for n in range(20):
             await stage.tell_said(*stage.say_all([("wren", f"news {n} {m}") for m in range(7)], room))
-            await play.until(lambda n=n: bottom(play).endswith(f"news {n} 6"))
+            await play.sees(f"news {n} 6")
+            assert bottom(play).endswith(f"news {n} 6")
 
 
 async def test_a_message_that_comes_while_a_page_is_read_is_not_lost(stage: Stage):
@@ -298,6 +306,37 @@ async def test_a_message_that_comes_on_the_way_to_the_end_is_not_lost(stage: Sta
         await play.sees(f"line {FAR - 1}", "in between")
 
 
+async def test_a_room_with_news_is_read_though_another_was_just_being_read(stage: Stage):
+    for name in ("harbour", "tides", "random"):
+        lines(stage, stage.enter(name), 10, f"said in {name}:")
+    async with playing(stage) as play:
+        stage.gate.shut()
+        await play.press("alt+2")
+        await play.until(lambda: stage.gate.waiting)
+        await play.press("alt+3")
+        await play.tell(event("maya came", time=at("15:00")))
+        await play.sees("message #random", "maya came")
+        stage.gate.open()
+        await play.sees("said in random: 9")
+
+
+async def test_a_key_pressed_while_a_page_is_read_is_not_lost(stage: Stage):
+    room = stage.enter("harbour")
+    lines(stage, room, FAR)
+    async with playing(stage) as play:
+        await play.press("ctrl+home")
+        await play.sees("line 0")
+        await play.settled()
+        stage.gate.shut()
+        for _ in range(PAGE // 30 + 1):
+            await play.press("pagedown")
+        await play.until(lambda: stage.gate.waiting)
+        await play.press("ctrl+end")
+        await play.pilot.pause()
+        stage.gate.open()
+        await play.sees(f"line {FAR - 1}")
+
+
 async def test_marks_told_before_the_page_is_read_are_shown(stage: Stage):
     room = stage.enter("harbour")
     message = stage.say("you", "Is anybody there?", room)
@@ -322,14 +361,38 @@ async def test_marks_are_still_there_after_going_to_the_beginning_and_back(stage
 # ---------------------------------------------------------------- search
 
 
+async def open_first(play: Play, words: str) -> None:
+    """Search for these words and go to the newest message that has them."""
+    await play.press("ctrl+f")
+    await play.type(words)
+    await play.sees("1 message in all rooms")
+    await play.settled()
+    for _ in range(20):  # what was found for the words before the last letter is not opened
+        await play.press("enter")
+        await play.settled()
+        if not isinstance(play.app.screen, Dialog):
+            return
+    raise AssertionError(play.text)
+
+
+async def test_enter_right_after_the_words_goes_to_what_is_found(stage: Stage):
+    room = stage.enter("harbour")
+    stage.say("ines", "the anchor is under the bench", room)
+    lines(stage, room, 10)
+    async with playing(stage) as play:
+        stage.gate.shut()
+        await play.press("ctrl+f", *"anchor", "enter")
+        await play.until(lambda: stage.gate.waiting)
+        stage.gate.open()
+        await play.until(lambda: play.chosen == "the anchor is under the bench")
+
+
 async def test_search_goes_to_a_message_far_back_and_selects_it(stage: Stage):
     room = stage.enter("harbour")
     stage.say("ines", "the anchor is under the bench", room)
     lines(stage, room, FAR)
     async with playing(stage) as play:
-        await play.press("ctrl+f", *"anchor", "space", *"ben")
-        await play.sees("1 message in all rooms")
-        await play.press("enter")
+        await open_first(play, "anchor ben")
         await play.until(lambda: play.chosen == "the anchor is under the bench")
         await play.sees("│ the anchor is under the bench", "line 3")
         assert play.chat.transcript.has_focus
@@ -343,9 +406,7 @@ async def test_search_goes_to_a_message_far_back_in_another_room(stage: Stage):
     stage.say("ines", "the anchor is under the bench", other)
     lines(stage, other, FAR)
     async with playing(stage) as play:
-        await play.press("ctrl+f", *"anchor")
-        await play.sees("1 message in all rooms")
-        await play.press("enter")
+        await open_first(play, "anchor")
         await play.room_is(other)
         await play.until(lambda: play.chosen == "the anchor is under the bench")
         await play.sees("message #tides", "│ the anchor is under the bench", "line 3")
@@ -356,7 +417,7 @@ async def test_what_search_and_history_found_is_shown_and_gone_to(stage: Stage):
         found = tuple(stage.messages([message.id for message in _all(play)][:3]))
         for words in ("", "tide"):
             await play.tell(Found(words, found))
-            await play.until(lambda: isinstance(play.app.screen, SearchDialog))
+            await opens(play, SearchDialog)
             await play.sees("3 messages", "Tide table", "Hi all!")
             assert play.app.screen.query_one(Input).value == words
             await play.press("escape")
@@ -379,7 +440,7 @@ def _all(play: Play) -> list[Message]:
 async def test_f1_explains_every_key_and_esc_closes(stage: Stage):
     async with crew(stage, (120, 80)) as play:
         await play.press("f1")
-        await play.until(lambda: isinstance(play.app.screen, HelpDialog))
+        await opens(play, HelpDialog)
         flat = " ".join(play.text.replace("│", " ").split())
         await play.sees("Ctrl+K")
         flat = " ".join(play.text.replace("│", " ").split())
@@ -428,7 +489,7 @@ async def test_ctrl_c_clears_the_line_and_twice_leaves(stage: Stage):
 async def test_ctrl_c_leaves_from_a_dialog_too(stage: Stage):
     async with crew(stage) as play:
         await play.press("f1")
-        await play.until(lambda: isinstance(play.app.screen, HelpDialog))
+        await opens(play, HelpDialog)
         await play.press("ctrl+c", "ctrl+c")
         await play.until(lambda: play.app.return_code is not None)
         assert play.app.return_code == EXIT_INTERRUPTED
@@ -448,16 +509,15 @@ async def test_the_end_of_the_node_ends_the_screen_with_its_code(stage: Stage):
         assert play.app.return_code == 4
 
 
-async def test_keys_can_be_changed_and_taken_away(stage: Stage):
-    changes = ("jump=ctrl+g", "search=", "next-room=ctrl+n/f7")
+async def test_keys_can_be_changed(stage: Stage):
+    changes = ("jump=ctrl+g", "next-room=ctrl+n/f7")
     async with crew(stage, (120, 50), keys=changes) as play:
         assert "^G jump" in play.text
-        assert "^F" not in play.text
-        await play.press("ctrl+k", "ctrl+f")
+        await play.press("ctrl+k")
         await play.pilot.pause()
         assert not isinstance(play.app.screen, Dialog)
         await play.press("ctrl+g")
-        await play.until(lambda: isinstance(play.app.screen, JumpDialog))
+        await opens(play, JumpDialog)
         await play.press("escape")
         await play.until(lambda: not isinstance(play.app.screen, Dialog))
         order = rooms(stage)
@@ -466,16 +526,28 @@ async def test_keys_can_be_changed_and_taken_away(stage: Stage):
             await play.room_is(order[number])
         await play.press("f1")
         await play.sees("Ctrl+G", "Ctrl+N F7")
-        await play.sees_no("Ctrl+F", "Alt+Down")
+        await play.sees_no("Ctrl+K", "Alt+Down")
 
 
-@pytest.mark.parametrize("change", ["juump=ctrl+j", "jump=ctrl+f", "jump"])
+async def test_the_keys_of_an_action_can_be_taken_away(stage: Stage):
+    async with crew(stage, keys=("search=",)) as play:
+        assert "^F" not in play.text
+        await play.press("ctrl+f")
+        await play.pilot.pause()
+        assert not isinstance(play.app.screen, Dialog)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "juump=ctrl+j",
+        "jump=ctrl+f",
+        "jump",
+        "jump=alt+1",
+        "jump=ctrl+",
+    ],
+)
 def test_a_change_of_keys_that_cannot_be_is_refused_with_a_sentence(stage: Stage, change: str):
-    from typing import cast
-
-    from sandpiper.faces.settings import TuiSettings
-    from sandpiper.faces.tui.app import SandpiperApp
-
     with pytest.raises(ConfigError) as refused:
         SandpiperApp(cast("NodeBackstage", stage), TuiSettings(keys=(change,)))
     assert "The setting keys" in str(refused.value)
@@ -539,7 +611,7 @@ async def test_e_changes_ones_own_message_and_no_other(stage: Stage):
 async def test_plus_reacts_to_the_selected_message(stage: Stage):
     async with crew(stage) as play:
         await play.press("up", "up", "+")
-        await play.until(lambda: isinstance(play.app.screen, ReactDialog))
+        await opens(play, ReactDialog)
         target = stage_message(play, "```")
         await play.press("4")
         await play.until(lambda: stage.asked("obey"))
@@ -557,7 +629,7 @@ async def test_d_deletes_ones_own_message_after_asking(stage: Stage):
     async with crew(stage) as play:
         target = stage_message(play, "That is quieter")
         await play.press("up", "d")
-        await play.until(lambda: isinstance(play.app.screen, ConfirmDialog))
+        await opens(play, ConfirmDialog)
         await play.sees("delete it")
         await play.pilot.pause()
         await play.press("n")
@@ -680,12 +752,12 @@ async def test_a_long_paste_is_asked_about(stage: Stage):
     pasted = "\n".join(f"row {n}" for n in range(20))
     async with crew(stage) as play:
         play.app.post_message(events.Paste(pasted))
-        await play.until(lambda: isinstance(play.app.screen, PasteDialog))
+        await opens(play, PasteDialog)
         await play.press("s")
         await play.until(lambda: stage.asked("obey"))
         assert stage.asked("obey") == [(rooms(stage)[0], pasted)]
         play.app.post_message(events.Paste(pasted))
-        await play.until(lambda: isinstance(play.app.screen, PasteDialog))
+        await opens(play, PasteDialog)
         await play.press("enter")
         await play.until(lambda: play.chat.composer.text == pasted)
 
@@ -694,10 +766,6 @@ async def test_a_long_paste_is_asked_about(stage: Stage):
 async def test_every_letter_arrives_while_500_messages_a_second_come(stage: Stage):
     room = stage.enter("harbour")
     lines(stage, room, 300)
-    batches = [
-        stage.say_all([("maya", f"news {n} {m} and some more words to wrap") for m in range(15)], room)
-        for n in range(200)
-    ]
     typed = "the quick brown fox jumps over the lazy dog"
     async with playing(stage) as play:
         batches = [
@@ -794,7 +862,7 @@ async def test_comparing_words_ends_with_an_answer_to_the_backstage(stage: Stage
         kenji = stage.key("kenji")
         words = tuple(f"word{n}" for n in range(8))
         await play.tell(Comparison(kenji, "kenji", words, ("01234",) * 8, False, at("14:05"), "relay"))
-        await play.until(lambda: isinstance(play.app.screen, VerifyDialog))
+        await opens(play, VerifyDialog)
         await play.sees("word7", "they match")
         await play.pilot.pause()
         await play.press(key)
@@ -824,7 +892,7 @@ async def test_choices_made_by_jumping_are_kept(stage: Stage, words: str, name: 
         if name == "theme":
             await play.until(lambda: play.app.theme == PALETTES[value].name)
         if name == "emoji":
-            await play.sees(":wave:")
+            await play.sees(":waving_hand:")
 
 
 async def test_a_choice_that_cannot_be_kept_says_so(stage: Stage):
@@ -869,7 +937,7 @@ async def test_clicks_on_rooms_people_and_hints(stage: Stage):
         assert stage.asked("obey") == [(order[4], "/msg wren")]
         for hint, dialog in (("^F find", SearchDialog), ("F1 help", HelpDialog), ("^K", JumpDialog)):
             await play.click(hint)
-            await play.until(lambda dialog=dialog: isinstance(play.app.screen, dialog))
+            await opens(play, dialog)
             await play.press("escape")
             await play.until(lambda: not isinstance(play.app.screen, Dialog))
         assert play.chat.composer.has_focus
@@ -935,6 +1003,17 @@ async def test_other_sizes_keep_the_end_and_come_back_the_same(stage: Stage):
         await play.pilot.resize_terminal(120, 34)
         await play.sees("PEERS")
         await play.until(lambda: play.read_lines == before)
+
+
+async def test_the_end_stays_in_view_while_the_composer_grows(stage: Stage):
+    room = stage.enter("harbour")
+    lines(stage, room, 100)
+    async with playing(stage) as play:
+        await play.press(*["x", "ctrl+j"] * 4)
+        await play.sees("line 99")
+        assert bottom(play).endswith("line 99")
+        await stage.tell_said(stage.say("wren", "news", room))
+        await play.until(lambda: bottom(play).endswith("news"))
 
 
 async def test_other_sizes_keep_what_one_reads(stage: Stage):

@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
@@ -33,7 +32,7 @@ class Svg(SingleFileSnapshotExtension):
     """One file a picture."""
 
     _write_mode = WriteMode.TEXT
-    file_extension: ClassVar[str] = "svg"
+    file_extension = "svg"
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 
 from sandpiper.config import table
 from sandpiper.faces.tui.background import background_is_light, chosen_theme
-from sandpiper.faces.tui.themes import PALETTES
+from sandpiper.faces.tui.palettes import PALETTES
 
 
 @pytest.mark.parametrize(

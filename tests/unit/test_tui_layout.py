@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandpiper.faces.spans import Span, columns, line, text_of
-from sandpiper.faces.tui.themes import PALETTES, Looks
+from sandpiper.faces.tui.palettes import PALETTES
+from sandpiper.faces.tui.themes import Looks
 from sandpiper.faces.tui.transcript.entries import Entry, of_message, of_note
-from sandpiper.faces.tui.transcript.layout import Layout, Setting
+from sandpiper.faces.tui.transcript.layout import EDGE, STACKED_BELOW, Layout, Setting
 from sandpiper.faces.tui.transcript.prose import parts
 from sandpiper.faces.tui.views import Note, Who
 from sandpiper.store.reader import Message, Reaction
@@ -36,7 +37,8 @@ def laid(messages, *, width=100, known=(), **setting) -> list[list[str]]:
     out, before = [], None
     for message in messages:
         entry = of_message(message) if isinstance(message, Message) else message
-        out.append([text_of(one).rstrip() for one in layout.block(entry, before).lines])
+        lines = [text_of(one).rstrip() for one in layout.block(entry, before).lines]
+        out.append([one.removeprefix(EDGE) for one in lines] if width >= STACKED_BELOW else lines)
         before = entry
     return out
 

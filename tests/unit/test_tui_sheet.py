@@ -28,6 +28,13 @@ def compose(entry: Entry, before: Entry | None) -> Block:
     return Block(tuple((Span(f"{text}{i}"),) for i in range(len(text) + other)))
 
 
+def empty() -> Sheet:
+    """A sheet of a room in which nothing was said."""
+    sheet = Sheet(compose)
+    sheet.start_again((), at_start=True, at_end=True)
+    return sheet
+
+
 def check(sheet: Sheet) -> None:
     """Everything derived agrees with the plain truth."""
     places = [entry.place for entry in sheet.entries]
@@ -60,8 +67,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_lines_and_places_are_right_after_any_changes(steps):
-    sheet, notes = Sheet(compose), 0
-    sheet.at_start = True
+    sheet, notes = empty(), 0
     for what, number, text in steps:
         if what == "take":
             sheet.take([message(number, text), message(number + 1, text)])
@@ -80,8 +86,7 @@ def test_lines_and_places_are_right_after_any_changes(steps):
 
 
 def test_a_changed_message_keeps_its_place_and_a_moved_one_moves():
-    sheet = Sheet(compose)
-    sheet.at_start = True
+    sheet = empty()
     sheet.take([message(1, "a"), message(5, "b"), message(9, "a")])
     sheet.take([message(5, "bbb")])
     check(sheet)
@@ -100,10 +105,10 @@ def test_what_lies_outside_the_run_is_left_to_the_history():
 
 
 def test_a_sheet_never_holds_more_than_its_bound(monkeypatch):
-    monkeypatch.setattr(module, "MAX_ENTRIES", 50)
+    monkeypatch.setattr(module, "MAX_ENTRIES", 40)
+    monkeypatch.setattr(module, "SLACK", 10)
     monkeypatch.setattr(module, "MAX_NOTES", 5)
-    sheet = Sheet(compose)
-    sheet.at_start = True
+    sheet = empty()
     for n in range(200):
         sheet.take([message(n)])
         sheet.add(of_note(Note(None, "event", (), n), n))
@@ -118,9 +123,24 @@ def test_a_sheet_never_holds_more_than_its_bound(monkeypatch):
     check(sheet)
 
 
-def test_the_lines_that_one_reads_are_found_again_after_changes_above_them():
+def test_marks_of_delivery_wait_for_their_message_and_outlive_its_page():
     sheet = Sheet(compose)
-    sheet.at_start = True
+    sheet.delivered(message(3).id, 1, 2)
+    assert sheet.entries == []
+    for _ in range(2):
+        sheet.start_again([message(n) for n in range(5)], at_start=True, at_end=True)
+        assert [(e.delivered, e.members) for e in sheet.entries] == [(0, 0)] * 3 + [(1, 2), (0, 0)]
+
+
+def test_nothing_is_put_into_a_sheet_before_its_first_page():
+    sheet = Sheet(compose)
+    sheet.take([message(3)])
+    assert sheet.entries == []
+    assert not sheet.filled
+
+
+def test_the_lines_that_one_reads_are_found_again_after_changes_above_them():
+    sheet = empty()
     sheet.take([message(n, "abc") for n in range(10, 30)])
     spot = sheet.spot(20)
     assert spot is not None

@@ -95,6 +95,7 @@ class Reader:
             StoreError: there is none, or it cannot be read.
         """
         self.path = path
+        self._without_ignored = without_ignored
         self._heard = f"{_COLUMNS} WHERE {'NOT coalesce(p.ignored, 0)' if without_ignored else 'TRUE'}"
         self._reactors = " LEFT JOIN peers p ON p.key = a.key WHERE NOT coalesce(p.ignored, 0)" * without_ignored
         if not path.exists():
@@ -194,15 +195,20 @@ class Reader:
         match = " ".join(terms) + "*"
         with sql_errors(self.path, "searching it"):
             self._index_the_newest()
-        query = (
-            f"{self._heard} AND m.n IN (SELECT rowid FROM words WHERE words MATCH ?"
-            " UNION ALL SELECT rowid FROM temp.newest WHERE newest MATCH ?) AND NOT m.retracted"
+        # The newest are chosen before anything is joined to them: a common word has many.
+        chosen = (
+            "SELECT n FROM messages WHERE n IN (SELECT rowid FROM words WHERE words MATCH ?"
+            " UNION ALL SELECT rowid FROM temp.newest WHERE newest MATCH ?) AND NOT retracted AND time >= ?"
         )
-        values: list[object] = [match, match]
+        values: list[object] = [match, match, since_ms]
         if room is not None:
-            query, values = query + " AND r.id = ?", [*values, room]
-        query += " AND m.time >= ? ORDER BY m.clock DESC, m.id DESC LIMIT ?"
-        return self._messages(query, (*values, since_ms, limit))[::-1]
+            chosen, values = f"{chosen} AND room = (SELECT n FROM rooms WHERE id = ?)", [*values, room]
+        if self._without_ignored:
+            chosen += " AND author NOT IN (SELECT a.n FROM authors a JOIN peers p ON p.key = a.key WHERE p.ignored)"
+        query = (
+            f"{self._heard} AND m.n IN ({chosen} ORDER BY clock DESC, id DESC LIMIT ?) ORDER BY m.clock DESC, m.id DESC"
+        )
+        return self._messages(query, (*values, limit))[::-1]
 
     def _index_the_newest(self) -> None:
         """The writer indexes some hundreds of messages at a time; the rest is indexed here, in memory."""

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from sandpiper.wire.ids import RoomId
 
 _ABOUT_A_MESSAGE = re.compile(r"/(?:reply|edit) [0-9a-f]{64} ")  # what `_send` puts before an answer or a change
+CHOSEN_HINT = "r reply · e edit · + react · y copy · d delete · esc back"
 MIN_SIDEBAR_ROWS = 12  # on a lower screen every row is for the transcript
 
 
@@ -72,13 +73,16 @@ class Chat(Screen[None]):
     DEFAULT_CSS = """
     Chat { background: $background; layout: vertical; }
     Chat #middle { height: 1fr; }
-    Chat #main { width: 1fr; padding: 0 1; }
+    Chat #main { width: 1fr; padding: 0 1 0 0; }
+    Chat Header, Chat EmptyState, Chat Activity, Chat Suggestions, Chat Composer { margin: 0 0 0 1; }
     Chat Sidebar { width: 31; }
     Chat EmptyState { height: auto; display: none; }
     Chat.-quiet-room EmptyState { display: block; }
     Chat Transcript { height: 1fr; }
     Chat.-narrow Sidebar { display: none; }
     Chat.-narrow #main { padding: 0; }
+    Chat.-narrow Header, Chat.-narrow EmptyState, Chat.-narrow Activity, Chat.-narrow Suggestions,
+    Chat.-narrow Composer { margin: 0; }
     Chat.-bare Sidebar, Chat.-bare Header, Chat.-bare StatusLine, Chat.-bare Activity, Chat.-bare Composer,
     Chat.-bare EmptyState { display: none; }
     Chat.-bare #main { padding: 0; }
@@ -276,13 +280,14 @@ class Chat(Screen[None]):
         text = event.text
         match event.mode:
             case Reply(id=id):
-                text = f"/reply {id} {text}"
+                text, said = f"/reply {id} {text}", True
             case Change(id=id):
-                text = f"/edit {id} {text}"
+                text, said = f"/edit {id} {text}", False
             case _:
-                pass
-        self.transcript.mark_read(None)
-        self.transcript.action_newest()
+                said = not text.startswith("/") or text.startswith(("//", "/me "))
+        if said:  # whoever speaks has read, and wants to see it
+            self.transcript.mark_read(None)
+            self.transcript.action_newest()
         if self.around is None:
             self._early.append(text)  # typed before the node was there
         else:
@@ -307,8 +312,18 @@ class Chat(Screen[None]):
 
     @on(Transcript.Left)
     def _left(self) -> None:
-        if not self.has_class("-bare"):
+        if self.has_class("-bare"):
+            self.action_bare()
+        else:
             self.composer.focus()
+
+    def on_descendant_focus(self) -> None:
+        """While a message is selected, the composer says what can be done with it."""
+        self.composer.hint = CHOSEN_HINT if self.focused is self.transcript else ""
+
+    def on_descendant_blur(self) -> None:
+        """See `on_descendant_focus`."""
+        self.composer.hint = ""
 
     @on(Transcript.Wanted)
     def _wanted(self, event: Transcript.Wanted) -> None:
@@ -379,6 +394,8 @@ class Chat(Screen[None]):
         self.set_class(bare, "-bare")
         self.transcript.set(replace(self.transcript.sheets.setting, bare=bare))
         (self.transcript if bare else self.composer).focus()
+        if bare:
+            self.app.notify("Esc brings everything back.", timeout=3, markup=False)
 
     # ------------------------------------------------------------ how it looks
 

@@ -58,6 +58,7 @@ class Composer(Field):
 
     def __init__(self, *, id: str | None = None) -> None:
         self._label = ""
+        self._hint = ""
         self._state = PromptState()
         self._writing: Mode = Plain()
         self._under: Draft | None = None
@@ -81,6 +82,17 @@ class Composer(Field):
             rooms=tuple(one.label.removesuffix(PLAIN_MARK) for one in around.rooms),
             nicks=tuple(bare_name(peer) for peer in online(around)),
         )
+
+    @property
+    def hint(self) -> str:
+        """What the border says of keys that do something elsewhere now; empty: the person writes here."""
+        return self._hint
+
+    @hint.setter
+    def hint(self, hint: str) -> None:
+        if hint != self._hint:
+            self._hint = hint
+            self._decorate()
 
     @property
     def room(self) -> str:
@@ -375,7 +387,8 @@ class Composer(Field):
         self.set_class(self._is_call(), "-command")
         title, hints = self._border(narrow=self.app.size.width < NARROW)
         self.border_title = title if title.plain else None
-        self.border_subtitle = hints
+        self.border_subtitle = Content(self._hint) if self._hint else hints
+        self.set_class(bool(self._hint), "-elsewhere")
 
     def _border(self, *, narrow: bool) -> tuple[Content, Content]:
         match self._writing:

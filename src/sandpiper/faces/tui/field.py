@@ -32,10 +32,22 @@ JOINERS = frozenset("\u200c\u200d")  # Persian and Indic keyboards have them, an
 
 class _Keys(StrEnum):
     ALT_ENTER = "alt+enter"
+    ALT_1 = "alt+1"
+    ALT_2 = "alt+2"
+    ALT_3 = "alt+3"
+    ALT_4 = "alt+4"
+    ALT_5 = "alt+5"
+    ALT_6 = "alt+6"
+    ALT_7 = "alt+7"
+    ALT_8 = "alt+8"
+    ALT_9 = "alt+9"
 
 
-# Textual takes the ESC CR of terminals without the newer keyboard protocol for Enter: a new line would send.
-cast("dict[str, object]", ANSI_SEQUENCES_KEYS).setdefault("\x1b\r", (_Keys.ALT_ENTER,))
+# What terminals without the newer keyboard protocol send for Alt and a key. Textual takes ESC CR for Enter, so that a
+# new line would send, and ESC 1 for a letter that one terminal on one system means by it.
+cast("dict[str, object]", ANSI_SEQUENCES_KEYS).update(
+    {"\x1b\r": (_Keys.ALT_ENTER,), **{f"\x1b{n}": (_Keys(f"alt+{n}"),) for n in range(1, 10)}}
+)
 
 
 class Field(TextArea):

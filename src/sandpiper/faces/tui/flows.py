@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from sandpiper.faces.spans import Span, excerpt
 from sandpiper.faces.tui.drafts import Draft
 from sandpiper.faces.tui.keys import APP_ACTIONS, KEYS
+from sandpiper.faces.tui.transcript.prose import plain
 from sandpiper.faces.tui.wording import find_room, key_name
 from sandpiper.wire.ids import short
 
@@ -47,7 +48,6 @@ class Flows:
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
-        self._jump_to: tuple[RoomId, Hit] | None = None  # a hit in a room that is not on the screen yet
 
     def _open(self, dialog: ModalScreen[Result], answered: Callable[[Result | None], object] | None = None) -> None:
         self._chat.call_later(self._chat.app.push_screen, dialog, answered)
@@ -163,7 +163,7 @@ class Flows:
         match action:
             case "reply":
                 name = chat.transcript.sheets.name(message)
-                composer.answer(message.id.hex(), name, excerpt(message.text, EXCERPT_CELLS))
+                composer.answer(message.id.hex(), name, excerpt(plain(message.text), EXCERPT_CELLS))
                 self._back_to_composer()
             case "edit":
                 composer.change(message.id.hex(), message.text)
@@ -196,7 +196,7 @@ class Flows:
                 self._chat.backstage.obey(message.room, f"/delete {message.id.hex()}")
 
         lines = (
-            (Span(excerpt(message.text, EXCERPT_CELLS), "quote"),),
+            (Span(excerpt(plain(message.text), EXCERPT_CELLS), "quote"),),
             (Span("Others see that it was deleted; who has read it has read it.", "dim"),),
         )
         self._open(ConfirmDialog("Delete this message?", lines, "delete it", "keep it"), answered)

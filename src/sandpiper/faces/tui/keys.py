@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from textual.binding import Binding
+from textual.keys import Keys
 
 from sandpiper.errors import ConfigError
 
@@ -59,35 +60,53 @@ def bindings(*, of_app: bool) -> list[BindingType]:
     ]
 
 
+_FIXED = {
+    *(f"alt+{n}" for n in range(1, 10)),
+    *("enter", "shift+enter", "alt+enter", "ctrl+j", "tab", "shift+tab", "escape", "up", "down", "left", "right"),
+    *("backspace", "delete", "home", "end", "space"),
+}
+"""Keys that have a meaning of their own."""
+_NO_KEY = "no-key"  # what an action without keys is bound to: Textual takes an empty entry for none at all
+_MODIFIERS = {"ctrl", "alt", "shift", "super", "hyper", "meta"}
+
+
 def chosen_keys(changes: Iterable[str] = ()) -> dict[str, tuple[str, ...]]:
-    """The keys of every action with a person's changes.
+    """The keys of every action with a person's changes, each as `action=key` or `action=key/key`; an empty key takes
+    the action's keys away.
 
     Raises:
-        ConfigError: a change names no action, or a key that is taken.
+        ConfigError: a change names no action, no key, or a key that is taken.
     """
     keys = {row.action: row.keys for row in KEYS}
     for change in changes:
-        action, _, wanted = change.partition("=")
+        action, equals, wanted = change.partition("=")
         action = action.strip().replace("-", "_")
-        if action not in keys:
-            raise ConfigError(
-                f"The setting keys names {action!r}, which is no action.",
-                hint=f"Actions: {', '.join(keys)}.",
-                code="bad_setting",
-            )
+        if action not in keys or not equals:
+            raise _refused(f"{change!r} changes no key", f"For example: jump=ctrl+g. Actions: {', '.join(keys)}.")
         keys[action] = tuple(key.strip() for key in wanted.split("/") if key.strip())
+        for key in keys[action]:
+            if not _is_key(key):
+                raise _refused(f"{key!r} is no key", "For example: ctrl+g, alt+s, f5, pageup.")
+            if key in _FIXED:
+                raise _refused(f"{key} has a meaning of its own", "Take another key, for example ctrl+g or f5.")
     owner: dict[str, str] = {}
     for action, chosen in keys.items():
         for key in chosen:
             if owner.setdefault(key, action) != action:
-                raise ConfigError(
-                    f"The setting keys gives {key} to both {owner[key]} and {action}.",
-                    hint="Give one of them another key.",
-                    code="bad_setting",
-                )
+                raise _refused(f"{key} is given to both {owner[key]} and {action}", "Give one of them another key.")
     return keys
+
+
+def _is_key(text: str) -> bool:
+    *modifiers, key = text.split("+")
+    known = {each.value for each in Keys}
+    return all(each in _MODIFIERS for each in modifiers) and (key in known or (len(key) == 1 and bool(modifiers)))
+
+
+def _refused(what: str, hint: str) -> ConfigError:
+    return ConfigError(f"The setting keys: {what}.", hint=hint, code="bad_setting")
 
 
 def keymap(keys: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     """`keys` for Textual's `App.set_keymap`."""
-    return {action: ",".join(chosen) for action, chosen in keys.items()}
+    return {action: ",".join(chosen) or _NO_KEY for action, chosen in keys.items()}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sandpiper.faces.completion import Suggestion
     from sandpiper.faces.spans import Line
 
-WIDTH = 66  # cells, border included
+WIDTH = 84  # cells, border included
 ROWS = 10
 NARROW_ROWS = 6  # on a narrow screen, which is a low one too
 LEFT_FREE = 8  # lines of the screen that a list never takes: the composer, bars, and some of what is talked about
@@ -48,7 +48,7 @@ class Suggestions(ScrollView, can_focus=False):
         offset-y: -100%;
         display: none;
         width: 100%;
-        max-width: 66;
+        max-width: 84;
         height: 3;
         border: round $secondary;
         background: $background;
@@ -153,14 +153,14 @@ class Suggestions(ScrollView, can_focus=False):
         """A row: a sign at the picked one, the label, and the help where there is room for it."""
         row = self._rows[index]
         # Not by colour alone: the sign stays where there are no colours.
-        sign = Span("▸", "accent") if picked else Span(" ")
+        sign = Span("▸ ", "accent") if picked else Span("  ")
         label = _safe(row.label)
-        column = min(self._widest + GAP, max(1, round((width - 1) * 0.5)))
-        if not row.help or width - 1 - column < MIN_HELP:
-            return (sign, *fitted(label, width - 1))
+        column = min(self._widest + GAP, max(1, round((width - 2) * 0.5)))
+        if not row.help or width - 2 - column < MIN_HELP:
+            return (sign, *fitted(label, width - 2))
         label = fitted(label, column - 1)
         between = Span(" " * (column - extent(label)))
-        return (sign, *label, between, *fitted(line(Span(row.help, "dim")), width - 2 - column))
+        return (sign, *label, between, *fitted(line(Span(row.help, "dim")), width - 3 - column))
 
 
 @cache

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from sandpiper.store.reader import Reader
     from sandpiper.wire.records import Record
 
-PULSE_SECONDS = 0.03  # between two batches: a burst is a few redraws, and nobody sees the wait
+PULSE_SECONDS = 0.05  # between two batches: a burst is a few redraws, and nobody sees the wait
 AROUND_SECONDS = 0.05  # between two pictures of what is around
 SAVE_SECONDS = 1.0  # between two notes on the disk of what was read
 ROUND_TRIPS_EVERY = 3  # times that

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sandpiper.faces.tui.views import Around, PeerView, RoomView
 
 NUMBERED = 9  # rooms that Alt and a digit reach
+MAX_FITTING = 8  # of what fits some letters, so that the search below stays in sight
 MAX_WORDS = 40  # characters of what is searched for, in its row
 
 
@@ -142,9 +143,7 @@ def _ways(around: Around, actions: Sequence[Action], current: RoomId | None, now
             yield _person(peer, numbers.get(peer.room, ""), current, now)
     for action in actions:
         mark = Span("/", "teal")
-        yield _Way(
-            "action", action.title, (action.title, action.name), ToAction(action.name), mark, "command", action.hint
-        )
+        yield _Way("action", action.title, (action.title,), ToAction(action.name), mark, "", action.hint)
     for command in COMMANDS:
         text = f"/{command.name} " if command.parameters else f"/{command.name}"
         names = (command.name, *command.aliases)
@@ -208,7 +207,7 @@ def _fitting(ways: Sequence[_Way], typed: str) -> list[Pick]:
         if best is not None:
             found.append((best[0], way, best[2].places if best[1] == 0 else ()))
     found.sort(key=lambda each: -each[0])
-    return [_pick(way, places) for _, way, places in found]
+    return [_pick(way, places) for _, way, places in found[:MAX_FITTING]]
 
 
 def _pick(way: _Way, places: tuple[int, ...]) -> Pick:

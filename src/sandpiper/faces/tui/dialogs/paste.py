@@ -28,7 +28,7 @@ class PasteDialog(Dialog[Choice]):
     WIDTH = 72
 
     def __init__(self, text: str) -> None:
-        super().__init__("paste", ("enter into the message", "s send it", "esc drop"))
+        super().__init__("Paste", ())
         self._text = text
 
     @override

@@ -165,7 +165,7 @@ class Picks(ScrollView, can_focus=True):
         """A row: the sign of the chosen one, mark, title, note, hint."""
         looks = self._looks
         mark = MARK if any(row.mark.text for row in self._rows) else 0
-        inside = width - 2 - mark
+        inside = width - 3 - mark
         hint = pick.hint if width >= MIN_WITH_HINT else ""
         widest = max(columns(text_of(row.title)) for row in self._rows) + 2
         title_width, note_width = inside, 0
@@ -179,9 +179,11 @@ class Picks(ScrollView, can_focus=True):
         if not pick.note and not hint:  # nothing stands beside it
             title_width, note_width = inside, 0
         text = Text(end="", no_wrap=True)
-        text.append("▸" if chosen else " ", looks.style("accent bold"))
+        text.append("▸ " if chosen else "  ", looks.style("accent bold"))
         if mark:
             text.append_text(_cut(styled(looks, (pick.mark,)), mark))
+        if note_width and not pick.note:  # the title may have its place
+            title_width, note_width = title_width + note_width, 0
         text.append_text(_cut(styled(looks, pick.title), title_width - 1 if note_width else title_width))
         if note_width:
             text.append(" ")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from sandpiper.faces.emojis import MIN_PREFIX, emoji_named, names_matching
+from sandpiper.faces.emojis import MIN_PREFIX, emoji_named, names_matching, shown
 from sandpiper.faces.spans import Span, columns, dim, line
 from sandpiper.faces.tui.dialogs.dialog import Entry
 from sandpiper.faces.tui.dialogs.picks import Pick, PickDialog, Picks
@@ -92,5 +92,6 @@ def _found(wanted: str) -> list[Pick]:
 
 
 def _row(emoji: str, words: str, digit: str = "") -> Pick:
-    gap = " " * max(1, 4 - columns(emoji))
-    return Pick(emoji, line(Span(f"{digit}  " if digit else "", "accent bold"), emoji, gap, dim(words)))
+    drawn = shown(emoji)
+    gap = " " * max(1, 4 - columns(drawn))
+    return Pick(emoji, line(Span(f"{digit}  " if digit else "", "accent bold"), drawn, gap, dim(words)))

@@ -15,6 +15,7 @@ from sandpiper.faces.spans import Line, Span, columns, dim, excerpt, line
 from sandpiper.faces.tui.dialogs.dialog import Entry, Paragraph
 from sandpiper.faces.tui.dialogs.matching import around_spots
 from sandpiper.faces.tui.dialogs.picks import Pick, PickDialog, Picks
+from sandpiper.faces.tui.transcript.prose import plain
 from sandpiper.wire.ids import RecordId, RoomId
 from sandpiper.wire.text import clean_line
 
@@ -90,6 +91,7 @@ class SearchDialog(PickDialog[Hit]):
         self._found = _Answer(messages[::-1]) if messages is not None else None
         self._listed = self._found if self._found is not None and not self._wanted.words else _Answer()
         self._busy = False
+        self._entered: _Query | None = None  # Enter was pressed before this was found
         self._timer: Timer | None = None
 
     @override
@@ -116,7 +118,8 @@ class SearchDialog(PickDialog[Hit]):
         if self._wanted == self._shown:
             self.picks.pick()
         else:
-            self._begin()  # never open what was found for other words
+            self._entered = self._wanted  # never open what was found for other words
+            self._begin()
 
     @override
     def taken(self, event: events.Key, entry: Entry) -> bool:
@@ -200,6 +203,8 @@ class SearchDialog(PickDialog[Hit]):
         count = f"the newest {LIMIT}" if len(rows) >= LIMIT else f"{len(rows)} message{'' if len(rows) == 1 else 's'}"
         count += f" in {where}" if query.words else ""
         self.query_one("#count", Paragraph).show(line(dim(count if rows else "")))
+        if self._entered == query and rows:
+            self.picks.pick()
 
     def _columns(self, query: _Query, messages: Iterable[Message]) -> list[tuple[Message, tuple[str, str, str]]]:
         """Time, room (when there can be several) and name of each message, each as wide as in the others."""
@@ -227,7 +232,7 @@ class SearchDialog(PickDialog[Hit]):
     def _row(self, message: Message, words: list[str], parts: tuple[str, str, str]) -> Pick:
         time, room, name = parts
         title = line(dim(f"{time} "), Span(f"{room} " if room else "", "teal"), Span(name, "bold"))
-        said = around_spots(message.text, words, LEAD, EXCERPT)
+        said = around_spots(plain(message.text), words, LEAD, EXCERPT)
         return Pick(Hit(message.room, message.id, message.place), title, note=said)
 
 

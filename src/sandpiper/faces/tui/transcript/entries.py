@@ -27,9 +27,9 @@ class Entry(Struct, frozen=True):
         return self.note.time if self.note is not None else 0
 
 
-def of_message(message: Message) -> Entry:
+def of_message(message: Message, delivered: int = 0, members: int = 0) -> Entry:
     """The entry of a message."""
-    return Entry(message.place, message.id, message=message)
+    return Entry(message.place, message.id, message, None, delivered, members)
 
 
 def of_note(note: Note, number: int) -> Entry:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 STACKED_BELOW = 64  # cells: narrower transcripts have names above their text
 NAME_CELLS = (9, 16)  # of names in front of texts, least and most; longer ones are cut, but not their key digits
 TIME_CELLS = 5
+EDGE = " "  # before the time, so that it does not touch the edge of a line with another ground
 GAP_MS = 5 * 60_000  # after which somebody who goes on talking is named again
 MAX_CODE_LINES = 200  # of one message; a longer block ends with how many lines are left
 
@@ -91,8 +92,8 @@ class Layout:
             year = "" if day.year == datetime.now(self.setting.zone).year else f" {day.year}"
             out.append(self._rule(f" {day:%A} {day.day} {day:%B}{year} "))
         if self._begins_new(entry, before):
-            width = max(0, self.setting.width - 10)
-            out.append((Span("─" * width, "alert"), Span(" new ", "alert"), Span("─" * 3, "alert")))
+            width = max(0, self.setting.width - 10 - len(EDGE))
+            out.append((Span(EDGE), Span("─" * width, "alert"), Span(" new ", "alert"), Span("─" * 3, "alert")))
         return out
 
     def _begins_new(self, entry: Entry, before: Entry | None) -> bool:
@@ -102,10 +103,10 @@ class Layout:
         return before is None or before.place <= read or (before.message is None and before.place[0] <= read[0])
 
     def _rule(self, text: str) -> Line:
-        width = self.setting.width - 2
+        width = self.setting.width - 2 - len(EDGE)
         left = max(2, (width - columns(text)) // 2)
         right = max(2, width - columns(text) - left)
-        return (Span("─" * left, "rule"), Span(text, "dim bold"), Span("─" * right, "rule"))
+        return (Span(EDGE), Span("─" * left, "rule"), Span(text, "dim bold"), Span("─" * right, "rule"))
 
     # ------------------------------------------------------------ messages
 
@@ -138,7 +139,8 @@ class Layout:
                 continue
             first = start if i == 0 else ()
             last = tuple(tail) if i == len(found) - 1 else ()
-            body += fold((*first, *part.spans, *last), width, 0, least=1)
+            folded = fold((*first, *part.spans, *last), width, 0, least=1)
+            body += [*folded[:-1], tuple(Span(one.text.replace("\xa0", " "), one.style) for one in folded[-1])]
         if found[-1].kind == "code" and tail:
             body.append(tuple(tail))
         if message.reactions:
@@ -146,18 +148,19 @@ class Layout:
         return who, body, marked
 
     def _mark(self, entry: Entry) -> Span:
+        """How far a message of ours has come; spaces that do not break keep it with the last word."""
         delivered, members = entry.delivered, entry.members
         chosen = f" {delivered} of {members} have it" if entry.id == self.setting.chosen else ""
         if delivered >= members:
-            return Span(f"  ✓✓{chosen}", "good")
-        return Span(f"  {'✓' if delivered else '…'}{chosen}", "dim")
+            return Span(f"\xa0\xa0✓✓{chosen}", "good")
+        return Span(f"\xa0\xa0{'✓' if delivered else '…'}{chosen}", "dim")
 
     def _quote(self, message: Message, width: int) -> Line:
         target = self._quoted(message.room, RecordId(message.reply_to))
         if target is None:
             return (Span("╭ ", "faint"), Span("an earlier message", "quote"))
         who = self._author(target)
-        text = "message deleted" if target.retracted else shown(target.text, self.setting.emoji)
+        text = "message deleted" if target.retracted else shown(prose.plain(target.text), self.setting.emoji)
         name = excerpt(self._name(who), max(1, width - 3))
         left = width - 3 - columns(name)
         out = [Span("╭ ", "faint"), Span(name, f"bold nick {who.colour}")]
@@ -202,7 +205,7 @@ class Layout:
         setting = self.setting
         if setting.bare:
             return setting.width
-        gutter = 2 if setting.stacked else TIME_CELLS + setting.name_cells + 4
+        gutter = 2 if setting.stacked else len(EDGE) + TIME_CELLS + setting.name_cells + 4
         return max(8, setting.width - gutter - 1)
 
     def _placed(
@@ -234,14 +237,14 @@ class Layout:
         out: list[Line] = []
         for i, line in enumerate(body):
             if i == 0:
-                time = Span(" " * TIME_CELLS if same_time else clock, "dim")
+                time = Span(EDGE + (" " * TIME_CELLS if same_time else clock), "dim")
                 if marked and name:
                     label: tuple[Span, ...] = (Span(pad[:-1]), Span(f" {name} ", name_style))
                 else:
                     label = (Span(pad), Span(name, name_style), Span(" "))
                 out.append((time, *label, bar, Span(" "), *line))
             else:
-                out.append((Span(" " * (TIME_CELLS + cells + 2)), bar, Span(" "), *line))
+                out.append((Span(" " * (len(EDGE) + TIME_CELLS + cells + 2)), bar, Span(" "), *line))
         return out
 
     def _stacked(
@@ -251,6 +254,8 @@ class Layout:
         if goes_on:
             return lines
         name = _short(self._name(who), max(4, self.setting.width - 12))
+        if name_style.startswith("tag"):
+            name = f" {name} "
         if entry.message is None:
             return [(Span(name, name_style), Span(" "), *body[0]), *lines[1:]]
         return [(bar, Span(" "), Span(name, name_style), Span(f"  {clock}", "dim")), *lines]

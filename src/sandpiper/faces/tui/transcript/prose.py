@@ -58,6 +58,13 @@ def parts(text: str, me: str, style: str = "") -> list[Part]:
     return [part for part in out if part.spans or part.lines] or [Part("text", (Span(text, style),))]
 
 
+def plain(text: str) -> str:
+    """A text for an excerpt of it: without the marks of code and strong words."""
+    if "```" in text:
+        text = "\n".join(line for line in text.split("\n") if not _FENCE.match(line.strip()))
+    return _PIECES.sub(lambda found: found[0].strip("`*") if found.lastgroup in ("code", "strong") else found[0], text)
+
+
 def inline(text: str, me: str, style: str = "") -> Line:
     """Text with the styles of what is in it."""
     if _SPECIAL.search(text) is None:

@@ -1,13 +1,16 @@
 """The entries of one room that are at hand, and on which line each of them stands. Pure.
 
 A sheet is a run of the room without holes: `at_start` and `at_end` say whether it reaches the first and the last
-message of the history. Lines are made when entries come, so heights are exact; what a line number means is found by
-prefix sums. The lines of an entry depend on the entry before it (a time that has not changed is not said again).
+message of the history. Until it is `filled` with a first page it reaches neither, and nothing is put before that.
+
+Lines are made when entries come, so heights are exact; what a line number means is found by prefix sums. The lines of
+an entry depend on the entry before it (a time that has not changed is not said again).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import OrderedDict
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from sandpiper.wire.ids import RecordId
 
 MAX_ENTRIES = 5_000  # at hand for one room: some 10 MB; older ones are read from the history again
+SLACK = 500  # entries above that before they are let go of, all at once: counting lines anew takes a while
+MAX_MARKS = 500  # of our messages, how far they have come; the newest ones
 MAX_NOTES = 300  # of them notes, which are nowhere else and are few
 
 
@@ -50,7 +55,9 @@ class Sheet:
         self._compose = compose
         self.entries: list[Entry] = []
         self.at_start = False
-        self.at_end = True
+        self.at_end = False
+        self.filled = False
+        self._marks: OrderedDict[RecordId, tuple[int, int]] = OrderedDict()  # how far messages of ours have come
         self._places: dict[RecordId, Place] = {}
         self._blocks: list[Block] = []
         self._ends: list[int] = []  # line past the end of each block; valid below `_sound`
@@ -139,7 +146,7 @@ class Sheet:
                 old = self.entries[old_index]
                 if old.message == message:
                     continue
-                entry = Entry(message.place, message.id, message, None, old.delivered, old.members)
+                entry = of_message(message, old.delivered, old.members)
                 if old.place != message.place:
                     self._remove(old_index)
                     self._insert(entry)
@@ -147,7 +154,7 @@ class Sheet:
                     self.entries[old_index] = entry
                     self._recompose(old_index, old_index + 2)
             elif self._reaches(message.place):
-                self._insert(of_message(message))
+                self._insert(self._entry(message))
         self._trim_notes()
 
     def _reaches(self, place: Place) -> bool:
@@ -164,6 +171,9 @@ class Sheet:
 
     def delivered(self, id: RecordId, delivered: int, members: int) -> bool:
         """A message of ours has come so far; true when that is to be seen."""
+        self._marks[id] = (delivered, members)
+        if len(self._marks) > MAX_MARKS:
+            self._marks.popitem(last=False)
         index = self.index(id)
         if index is None:
             return False
@@ -176,7 +186,7 @@ class Sheet:
 
     def older(self, page: Sequence[Message], *, at_start: bool) -> None:
         """A page that ends where this sheet begins."""
-        fresh = [of_message(one) for one in page if one.id not in self._places]
+        fresh = [self._entry(one) for one in page if one.id not in self._places]
         before = bisect_left(fresh, self.entries[0].place, key=_place) if self.entries else len(fresh)
         self._splice(0, fresh[:before])
         for entry in fresh[before:]:  # notes can stand between
@@ -188,7 +198,7 @@ class Sheet:
         """A page that begins where this sheet ends."""
         for message in page:
             if message.id not in self._places:
-                self._insert(of_message(message))
+                self._insert(self._entry(message))
         self.at_end = at_end
         self.trim()
 
@@ -196,13 +206,13 @@ class Sheet:
         """Another part of the room: notes go with what they stood between."""
         self._drop(0, len(self.entries))
         self._notes = 0
-        self._splice(0, [of_message(one) for one in page])
-        self.at_start, self.at_end = at_start, at_end
+        self._splice(0, [self._entry(one) for one in page])
+        self.at_start, self.at_end, self.filled = at_start, at_end, True
 
     def trim(self, *, keep_end: bool = True) -> None:
-        """Let go of the oldest entries above `MAX_ENTRIES`, or of the newest."""
+        """Let go of the oldest entries above `MAX_ENTRIES`, or of the newest, once there are `SLACK` more."""
         excess = len(self.entries) - MAX_ENTRIES
-        if excess <= 0:
+        if excess <= SLACK:
             return
         if keep_end:
             self._drop(0, excess)
@@ -221,6 +231,9 @@ class Sheet:
         index = self.index(id)
         if index is not None:
             self._recompose(index, index + 1)
+
+    def _entry(self, message: Message) -> Entry:
+        return of_message(message, *self._marks.get(message.id, (0, 0)))
 
     def _insert(self, entry: Entry) -> None:
         index = len(self.entries)

@@ -54,18 +54,18 @@ class Sheets:
         found = self._sheets.get(room) if room is not None else None
         return found.sheet if found is not None else None
 
-    def open(self, room: RoomId) -> tuple[Sheet, bool]:
-        """The sheet of a room, laid out for now; true when it is new, and empty."""
+    def open(self, room: RoomId) -> Sheet:
+        """The sheet of a room, laid out for now."""
         found = self._sheets.get(room)
         if found is not None:
             self._sheets.move_to_end(room)
             self._fit(room)
-            return found.sheet, False
+            return found.sheet
         layout = Layout(self._for(room), lambda key: self._names.get(room, {}).get(key), self.message)
         found = self._sheets[room] = RoomSheet(Sheet(layout.block), layout)
         if len(self._sheets) > MAX_SHEETS:
             self._sheets.popitem(last=False)
-        return found.sheet, True
+        return found.sheet
 
     def empty(self) -> None:
         """Let go of all sheets; names stay."""

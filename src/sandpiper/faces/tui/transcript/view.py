@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
+from textual.cache import LRUCache
 from textual.geometry import Size
 from textual.message import Message as Event
 from textual.scroll_view import ScrollView
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
 
     from sandpiper.faces.tui.themes import Looks
     from sandpiper.faces.tui.transcript.layout import Setting
-    from sandpiper.faces.tui.transcript.sheet import Sheet, Spot
+    from sandpiper.faces.tui.transcript.sheet import Block, Sheet, Spot
     from sandpiper.faces.tui.views import Place
     from sandpiper.wire.ids import RoomId
+
+MAX_STRIPS = 1_000  # painted lines kept: a high screen, scrolled back and forth for some pages
 
 
 class View(ScrollView):
@@ -54,6 +57,7 @@ class View(ScrollView):
         self.sheets = Sheets(setting)
         self.room: RoomId | None = None
         self._looks = looks
+        self._strips: LRUCache[tuple[int, int, str, int], tuple[Block, Strip]] = LRUCache(MAX_STRIPS)
         self._attended = True
         self._told: tuple[RoomId, Place] | None = None
         self._was_empty = True
@@ -85,6 +89,7 @@ class View(ScrollView):
     @looks.setter
     def looks(self, looks: Looks) -> None:
         self._looks = looks
+        self._strips.clear()
         self.refresh()
 
     @property
@@ -105,7 +110,13 @@ class View(ScrollView):
         ground = "base" if row < block.lead else "selected" if chosen else "marked" if block.marked else "base"
         selection = self.text_selection
         span = selection.get_span(at) if selection is not None else None
-        return painted(line, looks, ground, width, span).apply_offsets(0, at)
+        if span is not None:
+            return painted(line, looks, ground, width, span).apply_offsets(0, at)
+        key = (id(block), row, ground, width)  # a block lives as long as it is kept here
+        known = self._strips.get(key)
+        if known is None:
+            known = self._strips[key] = (block, painted(line, looks, ground, width, None))
+        return known[1].apply_offsets(0, at)
 
     def _line_at(self, y: int) -> int:
         """Which line of the sheet is on row `y` of the view; negative above the first."""
@@ -152,8 +163,13 @@ class View(ScrollView):
         sheet = self.sheet
         return sheet.spot(self.scroll_offset.y) if sheet is not None else None
 
-    def _change(self, change: Callable[[], object]) -> None:
-        """Change the sheet; the view stays at its end, or at the lines that one reads."""
+    def _change(self, change: Callable[[], object], room: RoomId | None = None) -> None:
+        """Change the sheet on the screen, or that of another room; the view stays at its end, or at the lines that one
+        reads.
+        """
+        if room is not None and room != self.room:
+            change()
+            return
         follow, spot, sheet = self.following, self._spot(), self.sheet
         change()
         if sheet is not None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 from textual.binding import Binding
 from textual.message import Message as Event
 from typing_extensions import override
 
-from sandpiper.errors import SandpiperError
+from sandpiper.faces.tui.transcript.paging import PAGE, Paging, Wish
 from sandpiper.faces.tui.transcript.view import View
 
 if TYPE_CHECKING:
@@ -20,22 +19,15 @@ if TYPE_CHECKING:
     from textual import events
     from textual.binding import BindingType
 
+    from sandpiper.errors import SandpiperError
     from sandpiper.faces.tui.themes import Looks
     from sandpiper.faces.tui.transcript.layout import Setting
-    from sandpiper.faces.tui.transcript.sheet import Sheet, Spot
+    from sandpiper.faces.tui.transcript.sheet import Spot
     from sandpiper.faces.tui.views import Delivery, Note, Place, Who
     from sandpiper.store.reader import Message, Reader
     from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 
-PAGE = 200  # messages read at once: some ten screenfuls, in a few milliseconds
 BEGINNING: Place = (-1, b"")  # a place before all messages
-
-
-class _Page(NamedTuple):
-    """Messages read from the history, and what they answer that is not at hand."""
-
-    messages: Sequence[Message]
-    answered: Sequence[Message]
 
 
 class Transcript(View, can_focus=True):
@@ -44,6 +36,7 @@ class Transcript(View, can_focus=True):
     While it has the focus a message is selected, and keys do something with it.
     """
 
+    FOCUS_ON_CLICK: ClassVar[bool] = False  # writing goes on; a double click selects
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "choose(-1)", show=False),
         Binding("down,j", "choose(1)", show=False),
@@ -77,9 +70,8 @@ class Transcript(View, can_focus=True):
 
     def __init__(self, reader: Callable[[], Reader], setting: Setting, looks: Looks, *, id: str | None = None) -> None:
         super().__init__(setting, looks, id=id)
-        self._reader = reader
+        self._paging = Paging(reader, self.sheets, lambda error: self.post_message(self.Failed(error)))
         self._spots: dict[RoomId, Spot] = {}  # where one was in rooms that were left above their end
-        self._reading = False
 
     # ------------------------------------------------------------ which room
 
@@ -97,12 +89,11 @@ class Transcript(View, can_focus=True):
         if room is None:
             self._settle(None)
             return
-        sheet, new = self.sheets.open(room)
+        sheet = self.sheets.open(room)
         self.sheets.set_read(room, read)
         self._settle(self._spots.pop(room, None))
-        if new:
-            sheet.at_end = False  # until the last page is here, so that nothing comes before it
-            self._read(lambda reader: reader.page(room, limit=PAGE), self._last_page)
+        if not sheet.filled:
+            self._read_last()
 
     def read_again(self) -> None:
         """What is to be seen of the history is not what it was: read it anew."""
@@ -130,6 +121,7 @@ class Transcript(View, can_focus=True):
         sheet = self.sheets.get(room)
         if sheet is None:
             return
+        self._paging.heard(room, messages)
         if room == self.room:
             self._change(lambda: sheet.take(messages))
             self._fetch_answered(room, messages)
@@ -148,11 +140,10 @@ class Transcript(View, can_focus=True):
     def delivered(self, delivery: Delivery) -> None:
         """A message of ours has come so far."""
         sheet = self.sheets.get(delivery.room)
-        if sheet is not None:
-            if delivery.room == self.room:
-                self._change(lambda: sheet.delivered(delivery.id, delivery.delivered, delivery.members))
-            else:
-                sheet.delivered(delivery.id, delivery.delivered, delivery.members)
+        if sheet is not None and delivery.room == self.room:
+            self._change(lambda: sheet.delivered(delivery.id, delivery.delivered, delivery.members))
+        elif sheet is not None:
+            sheet.delivered(delivery.id, delivery.delivered, delivery.members)
 
     def named(self, room: RoomId, who: dict[PeerKey, Who]) -> None:
         """What authors are called."""
@@ -183,66 +174,54 @@ class Transcript(View, can_focus=True):
                 self._read_newer()
         self._tell_seen()
 
+    def _read_last(self) -> None:
+        room, sheet = self.room, self.sheet
+        if room is None or sheet is None:
+            return
+
+        def use(page: list[Message], heard: list[Message]) -> None:
+            notes = [entry for entry in sheet.entries if entry.note is not None]
+            sheet.start_again(page, at_start=len(page) < PAGE, at_end=True)
+            sheet.take(heard)
+            for entry in notes:
+                sheet.add(entry)
+            if room == self.room:
+                self._settle(None)
+
+        self._wish(Wish(room, lambda reader: reader.page(room, limit=PAGE), use))
+
     def _read_older(self) -> None:
         room, sheet = self.room, self.sheet
-        if room is None or sheet is None or sheet.at_start:
+        if room is None or sheet is None or sheet.at_start or self._paging.reads(room):
             return
         first = sheet.first_place()
         if first is None:  # it was cleared
-            self._read(lambda reader: reader.page(room, limit=PAGE), self._last_page)
-        else:
-            self._read(lambda reader: reader.page(room, before=first, limit=PAGE), self._older_page)
+            self._read_last()
+            return
+
+        def use(page: list[Message], heard: list[Message]) -> None:
+            self._change(lambda: sheet.older(page, at_start=len(page) < PAGE), room)
+
+        self._wish(Wish(room, lambda reader: reader.page(room, before=first, limit=PAGE), use))
 
     def _read_newer(self) -> None:
         room, sheet = self.room, self.sheet
         last = sheet.last_place() if sheet is not None else None
-        if room is not None and sheet is not None and not sheet.at_end and last is not None:
-            self._read(lambda reader: reader.page_after(room, last, PAGE), self._newer_page)
-
-    def _read(self, ask: Callable[[Reader], list[Message]], use: Callable[[Sheet, _Page], None]) -> None:
-        """Read a page off the event loop, one at a time, and use it if the same room is still on the screen."""
-        if not self._reading:
-            self._reading = True
-            self.run_worker(self._read_page(ask, use), group="pages")
-
-    async def _read_page(self, ask: Callable[[Reader], list[Message]], use: Callable[[Sheet, _Page], None]) -> None:
-        room, sheet = self.room, self.sheet
-
-        def read() -> _Page:
-            with self._reader() as reader:
-                messages = ask(reader)
-                return _Page(messages, reader.messages(self.sheets.unknown(room, messages)) if room else ())
-
-        try:
-            page = await asyncio.to_thread(read)
-        except SandpiperError as exc:
-            self.post_message(self.Failed(exc))
+        if room is None or sheet is None or sheet.at_end or last is None or self._paging.reads(room):
             return
-        finally:
-            self._reading = False
-        if sheet is not None and sheet is self.sheet and room is not None:
-            self.sheets.fetched(room, page.answered)
-            use(sheet, page)
-        elif self.sheet is not None and not self.sheet.entries and self.room is not None:
-            now = self.room  # another room came on the screen meanwhile, and waits for its first page
-            self._read(lambda reader: reader.page(now, limit=PAGE), self._last_page)
 
-    def _last_page(self, sheet: Sheet, page: _Page) -> None:
-        notes = [entry for entry in sheet.entries if entry.note is not None]
-        sheet.start_again(page.messages, at_start=len(page.messages) < PAGE, at_end=True)
-        for entry in notes:
-            sheet.add(entry)
-        self._settle(None)
+        def use(page: list[Message], heard: list[Message]) -> None:
+            def change() -> None:
+                sheet.newer(page, at_end=len(page) < PAGE)
+                sheet.take(heard)
 
-    def _older_page(self, sheet: Sheet, page: _Page) -> None:
-        spot = self._spot()
-        sheet.older(page.messages, at_start=len(page.messages) < PAGE)
-        self._settle(spot)
+            self._change(change, room)
 
-    def _newer_page(self, sheet: Sheet, page: _Page) -> None:
-        spot = self._spot()
-        sheet.newer(page.messages, at_end=len(page.messages) < PAGE)
-        self._settle(spot)
+        self._wish(Wish(room, lambda reader: reader.page_after(room, last, PAGE), use))
+
+    def _wish(self, wish: Wish) -> None:
+        if self._paging.wish(wish):
+            self.run_worker(self._paging.run(), group="pages")
 
     def _fetch_answered(self, room: RoomId, messages: Iterable[Message]) -> None:
         wanted = self.sheets.unknown(room, messages)
@@ -250,17 +229,8 @@ class Transcript(View, can_focus=True):
             self.run_worker(self._fetch(room, wanted), group="answered")
 
     async def _fetch(self, room: RoomId, wanted: list[RecordId]) -> None:
-        def read() -> list[Message]:
-            with self._reader() as reader:
-                return reader.messages(wanted)
-
-        try:
-            found = await asyncio.to_thread(read)
-        except SandpiperError as exc:
-            self.post_message(self.Failed(exc))
-            return
-        if room == self.room:
-            self._change(lambda: self.sheets.fetched(room, found))
+        found = await self._paging.fetch(wanted)
+        self._change(lambda: self.sheets.fetched(room, found), room)
 
     # ------------------------------------------------------------ going elsewhere in the room
 
@@ -273,11 +243,13 @@ class Transcript(View, can_focus=True):
             self.scroll_to(y=0, animate=False, force=True)
             return
 
-        def use(sheet: Sheet, page: _Page) -> None:
-            sheet.start_again(page.messages, at_start=True, at_end=len(page.messages) < PAGE)
-            self._settle(sheet.spot(0))
+        def use(page: list[Message], heard: list[Message]) -> None:
+            sheet.start_again(page, at_start=True, at_end=len(page) < PAGE)
+            sheet.take(heard)
+            if room == self.room:
+                self._settle(sheet.spot(0))
 
-        self._read(lambda reader: reader.page_after(room, BEGINNING, PAGE), use)
+        self._wish(Wish(room, lambda reader: reader.page_after(room, BEGINNING, PAGE), use))
 
     def action_newest(self) -> None:
         """Go to the last message of the room."""
@@ -287,7 +259,7 @@ class Transcript(View, can_focus=True):
         if sheet.at_end:
             self._settle(None)
         else:
-            self._read(lambda reader: reader.page(room, limit=PAGE), self._last_page)
+            self._read_last()
 
     def go_to(self, id: RecordId, place: Place) -> None:
         """Go to a message of the room on the screen, and select it."""
@@ -303,12 +275,14 @@ class Transcript(View, can_focus=True):
             before = reader.page(room, before=place, limit=PAGE // 2)
             return [*before, *reader.messages([id]), *reader.page_after(room, place, PAGE // 2)]
 
-        def use(sheet: Sheet, page: _Page) -> None:
-            sheet.start_again(page.messages, at_start=False, at_end=False)
-            self._choose(id)
-            self.focus()
+        def use(page: list[Message], heard: list[Message]) -> None:
+            sheet.start_again(page, at_start=False, at_end=False)
+            if room == self.room:
+                self._settle(sheet.spot(0))
+                self._choose(id)
+                self.focus()
 
-        self._read(around, use)
+        self._wish(Wish(room, around, use))
 
     def scroll_page(self, direction: int) -> None:
         """A page up (-1) or down (1), with a line of what was there before."""
