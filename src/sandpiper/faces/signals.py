@@ -21,9 +21,12 @@ _ASKED: dict[str, Asked] = {"SIGINT": "interrupt", "SIGBREAK": "interrupt", "SIG
 
 
 @contextlib.contextmanager
-def heeded(stop: Callable[[Asked], None], at_once: Callable[[], None]) -> Iterator[None]:
+def heeded(
+    stop: Callable[[Asked], None], at_once: Callable[[], None], begun: Callable[[Asked], None] = lambda asked: None
+) -> Iterator[None]:
     """Inside, the first signal calls `stop` on the running loop; the second calls `at_once` and ends the process.
 
+    `begun` is called with the first signal wherever the program is, also when the loop stands still; it must not wait.
     For the main thread; elsewhere it does nothing, because Python allows no more.
     """
     loop = asyncio.get_running_loop()
@@ -36,6 +39,7 @@ def heeded(stop: Callable[[Asked], None], at_once: Callable[[], None]) -> Iterat
             at_once()
             os._exit(EXIT_INTERRUPTED)
         asked = True
+        begun(reason)
         with contextlib.suppress(RuntimeError):  # the loop has just ended
             loop.call_soon_threadsafe(stop, reason)
 

@@ -9,6 +9,8 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
+import signal
+import sys
 import time
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
@@ -93,7 +95,18 @@ class SandpiperApp(App[int]):
 
     def on_mount(self) -> None:
         """Paint first; then begin."""
+        self._suspend_between_steps()
         self.call_after_refresh(self._begin)
+
+    def _suspend_between_steps(self) -> None:
+        """Have SIGTSTP and SIGCONT heeded between two steps of the loop. Textual does so wherever the program is, and
+        when that is in the queue of its output, which knows no second comer, everything stands still for good.
+        """
+        if sys.platform != "win32":
+            for number, name in ((signal.SIGTSTP, "_sigtstp_application"), (signal.SIGCONT, "_sigcont_application")):
+                heed = getattr(self._driver, name, None)
+                if heed is not None:
+                    asyncio.get_running_loop().add_signal_handler(number, heed)
 
     def _begin(self) -> None:
         self._backstage.start(self._tell, Asking(self))

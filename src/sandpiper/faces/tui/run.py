@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import io
 import logging
+import os
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 from sandpiper.faces.signals import EXIT_INTERRUPTED, heeded
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EXIT_FAILED = 1
+STUCK_SECONDS = 5.0  # from a signal until the screen has ended; it takes some tenths
 GOODBYE_SECONDS = 10.0  # goodbyes and the disk; a process that is still there after this is taken for stuck
 
 
@@ -48,7 +51,7 @@ def run(
     backstage = NodeBackstage(open_profile, node_settings, settings)
     app = SandpiperApp(backstage, settings, save)
     try:
-        asked = asyncio.run(_shown(app))
+        asked = asyncio.run(_shown(app, backstage))
     finally:
         backstage.stop()
         gone = backstage.join(GOODBYE_SECONDS)
@@ -68,7 +71,7 @@ def run(
     return app.return_code or 0
 
 
-async def _shown(app: App[int]) -> Asked | None:
+async def _shown(app: App[int], backstage: NodeBackstage) -> Asked | None:
     """Run the screen; which signal ended it, if one did."""
     asked: Asked | None = None
     app.error_console.file = io.StringIO()  # Textual's own account of a failure shows what all variables held
@@ -84,9 +87,22 @@ async def _shown(app: App[int]) -> Asked | None:
             with contextlib.suppress(Exception):
                 driver.stop_application_mode()
 
-    with heeded(stop, give_back):
+    def begun(reason: Asked) -> None:
+        end = threading.Timer(STUCK_SECONDS, _end_stuck, (backstage, reason))
+        end.daemon = True
+        end.start()
+
+    with heeded(stop, give_back, begun):
         await app.run_async()
     return asked
+
+
+def _end_stuck(backstage: NodeBackstage, reason: Asked) -> None:
+    """The screen has not ended: its terminal takes nothing any more, and it waits for that. The node need not."""
+    backstage.stop()
+    backstage.join(GOODBYE_SECONDS)
+    log.warning("the terminal stood still: ended without it")
+    os._exit(EXIT_INTERRUPTED if reason == "interrupt" else 0)
 
 
 def _say(sentence: str) -> None:
