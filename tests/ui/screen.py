@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pyte
 from typing_extensions import override
+from wcwidth import wcwidth
 
 from tests.process import Process
 
@@ -122,10 +123,21 @@ class Screen(Process[bytes]):
     @property
     def lines(self) -> list[str]:
         """What is on the screen, without empty lines at the end of it."""
-        shown = [line.rstrip() for line in self._screen.display]
+        shown = [self._shown(row).rstrip() for row in range(self._screen.lines)]
         while shown and not shown[-1]:
             shown.pop()
         return shown
+
+    def _shown(self, row: int) -> str:
+        """As pyte's own `display`, which fails at the second half of a wide character whose first was written over."""
+        out, cells = "", self._screen.buffer[row]
+        second_half = False
+        for column in range(self._screen.columns):
+            data = cells[column].data
+            if not second_half:
+                out += data or " "
+            second_half = not second_half and bool(data) and wcwidth(data[0]) == 2
+        return out
 
     @property
     def text(self) -> str:

@@ -15,10 +15,11 @@ from sandpiper.faces.tui.empty import EmptyState, empty_lines
 from sandpiper.faces.tui.guard import LastNet, forbidden
 from sandpiper.faces.tui.header import Header
 from sandpiper.faces.tui.notify import PAUSE, How, Notifier, deserves
+from sandpiper.faces.tui.palettes import DARK, LIGHT, PLAIN, Palette
 from sandpiper.faces.tui.row import Drawn, cells, cut, extent
 from sandpiper.faces.tui.sidebar import Sidebar, next_unread, rooms_in_order
 from sandpiper.faces.tui.status import StatusLine
-from sandpiper.faces.tui.themes import DARK, LIGHT, PLAIN, Looks, Palette, textual_theme
+from sandpiper.faces.tui.themes import Looks, textual_theme
 from sandpiper.faces.tui.views import Around, Missing, PeerView, Presence, RoomView, Typing, Us
 from sandpiper.faces.tui.wording import NARROW, Keys, ago, key_name, round_trip
 from sandpiper.wire.ids import PeerKey, RoomId

@@ -20,7 +20,8 @@ from sandpiper.faces.terminal import PromptState
 from sandpiper.faces.tui.composer import Change, Composer, Plain, Reply
 from sandpiper.faces.tui.dialogs.paste import PasteDialog
 from sandpiper.faces.tui.drafts import MAX_PAST, Draft, Past
-from sandpiper.faces.tui.themes import DARK, textual_theme
+from sandpiper.faces.tui.palettes import DARK
+from sandpiper.faces.tui.themes import textual_theme
 from sandpiper.faces.tui.views import Around, PeerView, RoomView, Us
 from sandpiper.wire.ids import PeerKey, RoomId
 from sandpiper.wire.limits import MAX_TEXT_CHARS
@@ -283,6 +284,7 @@ async def test_up_in_an_empty_composer_selects_messages_and_moves_the_cursor_oth
     async with bench() as (app, pilot):
         await typed(app, pilot, "\x1b[A")
         assert app.names == ["SelectMessages"]
+        app.composer.elsewhere = False  # there are no messages here
         await typed(app, pilot, "ab\ncd\x1b[A!\x1b[A\x1b[A?\x1b[B.")
         assert app.names == ["SelectMessages"]
         assert app.composer.text == "?ab!\nc.d"

@@ -42,7 +42,8 @@ from sandpiper.faces.tui.dialogs.react import COMMON, ReactDialog
 from sandpiper.faces.tui.dialogs.search import Hit, SearchDialog
 from sandpiper.faces.tui.dialogs.verify import VerifyDialog
 from sandpiper.faces.tui.keys import KEYS
-from sandpiper.faces.tui.themes import DARK, PALETTES, textual_theme
+from sandpiper.faces.tui.palettes import DARK, PALETTES
+from sandpiper.faces.tui.themes import textual_theme
 from sandpiper.faces.tui.views import Around, PeerView, RoomView, Us
 from sandpiper.faces.verifying import Comparison
 from sandpiper.store.history import History

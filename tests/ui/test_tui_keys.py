@@ -1058,3 +1058,15 @@ async def test_no_text_of_others_is_taken_for_markup_or_reaches_the_terminal_as_
         await play.sees("thank you")
         assert "\x1b" not in play.text
         assert "\x9b" not in play.text
+
+
+async def test_keys_struck_at_once_after_up_are_for_the_selected_message(stage: Stage):
+    async with crew(stage) as play:
+        for key in ("up", "up", "r", "o", "k", "enter"):  # all in the queue before the first has been done
+            play.app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await play.until(lambda: any(text.endswith(" ok") for _, text in stage.asked("obey")))
+        ((_, text),) = stage.asked("obey")
+        assert text.startswith("/reply ")
+        await play.until(lambda: play.chat.composer.has_focus)
+        await play.type("more")
+        assert play.chat.composer.text == "more"

@@ -1,9 +1,7 @@
 """The full-screen face on a real terminal: keys in, bytes out, and the terminal as it was afterwards."""
 
-import os
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -20,10 +18,10 @@ from tests.ui.screen import PROGRAM, Screen
 
 pytestmark = pytest.mark.timeout(180)  # several programs start, on a machine that may be busy
 
-PATIENCE = 15.0  # seconds for what must happen, however busy the machine is
+PATIENCE = 60.0  # seconds for what must happen, however busy the machine is
 
 READY = "#general ─"  # the composer's border
-LIVELY = re.compile(r"\d+ms|[▁-█▔▕]")  # what may change at any time, and the ends of the scrollbar
+LIVELY = re.compile(r" *\d+ms|[▁-█▔▕]")  # what may change at any time, and the ends of the scrollbar
 
 Open = Callable[..., Screen]
 
@@ -94,7 +92,7 @@ def frame_stands(screen: Screen, columns: int, rows: int) -> bool:
         and cells[-3][left] == "│" == cells[-3].rstrip()[-1]
         and "≈ sandpiper" in cells[1][:left]
         and "# general" in cells[1][left:]
-        and "● lan" in cells[-1]
+        and re.match(" (● lan|○ nobody linked) ", cells[-1]) is not None
     )
 
 
@@ -144,6 +142,22 @@ def test_keys_struck_while_messages_arrive_are_kept_in_order(alice: Screen, bob:
     sees(alice, "the last one")
 
 
+@pytest.mark.parametrize(
+    ("second", "first"),
+    [("\x1b2", "\x1b1"), ("\x1b[50;3u", "\x1b[49;3u")],
+    ids=["escape in front", "newer keyboard protocol"],
+)
+def test_alt_and_a_digit_go_to_a_room_whatever_the_terminal_sends_for_it(
+    alice: Screen, second: str, first: str
+) -> None:
+    alice.type("/join zoo\r")
+    sees(alice, "message #zoo")
+    alice.type(first)
+    sees(alice, "message #general")
+    alice.type(second)
+    sees(alice, "message #zoo")
+
+
 # ---------------------------------------------------------------- pasting
 
 
@@ -174,10 +188,10 @@ def test_a_paste_that_fits_no_message_is_refused_whole(alice: Screen, bob: Progr
 
 
 def test_what_looks_like_keys_in_a_paste_is_text(alice: Screen, bob: Program) -> None:
-    alice.paste("a\x03b\x11c\x1b[Ad")
-    alice.until(lambda me: "a␃b␑c␛[Ad" in me.text, "the paste", PATIENCE)
+    alice.paste("a\x03b\x04\x11c")
+    sees(alice, "│ a␃b␄␑c")
     alice.type("\r")
-    hears(bob, "a␃b␑c␛[Ad")
+    hears(bob, "a␃b␄␑c")
 
 
 # ---------------------------------------------------------------- sizes
@@ -193,7 +207,8 @@ def test_a_storm_of_sizes_leaves_the_last_one_painted_right(alice: Screen, bob: 
     bob.say("the storm is over")
     sees(alice, "the storm is over")
     alice.until(lambda me: frame_stands(me, 120, 40), "the frame", PATIENCE)
-    alice.until(lambda me: "message 30 of the storm" in me.text, "what came during the storm", PATIENCE)
+    alice.until(lambda me: "message 10 of the storm" in me.text, "what came during the storm", PATIENCE)
+    alice.until(lambda me: "No messages yet" not in me.text, "a screen that knows of the messages", PATIENCE)
     painted = LIVELY.sub("", alice.text)
     alice.resize(60, 20)
     alice.until(lambda me: "enter send · / commands" in me.cells[-2], "the narrow screen", PATIENCE)
@@ -263,7 +278,7 @@ def test_a_closed_terminal_is_a_goodbye(alice: Screen, bob: Program, tmp_path: P
     if busy:
         bob.say(*(f"message {number}" for number in range(200)))
     alice.hang_up()
-    assert alice.ended(PATIENCE) in (0, 1)
+    assert alice.ended(PATIENCE) == 0
     bob.links(set(), PATIENCE)
     assert "Traceback" not in log_of(tmp_path)
 
@@ -357,31 +372,6 @@ def test_without_a_terminal_for_errors_there_are_lines(start: Open, tmp_path: Pa
     assert "\x1b" not in log.read_text()
     alice.type("\x04")
     assert alice.ended(PATIENCE) == 0
-
-
-def test_after_a_suspension_the_chat_goes_on(stack: ExitStack, tmp_path: Path, multicast: str) -> None:
-    """There is no key for it, but a signal from elsewhere (`kill -TSTP`) is obeyed."""
-    shell = ["bash", "--norc", "--noprofile", "-i"]
-    screen = stack.enter_context(Screen(tmp_path / "alice", program=shell, env={"PS1": "shell> "}))
-    screen.prompts("shell>")
-    screen.type(" ".join([*PROGRAM, "--nick", "alice\r"]))
-    sees(screen, READY)
-    bob = stack.enter_context(Program("bob", tmp_path / "bob")).ready(PATIENCE)
-    bob.links({"alice"}, PATIENCE)
-    children = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(screen.process.pid)], check=True, capture_output=True, text=True
-    )
-    os.kill(int(children.stdout.split()[0]), signal.SIGTSTP)
-    sees(screen, "Stopped")
-    bob.say("while you were away")
-    screen.type("fg\r")
-    sees(screen, "while you were away")
-    screen.type("back\r")
-    bob.wait(lambda me: me.texts()[-1] == "back", PATIENCE, "alice's word")
-    screen.type("\x11")
-    screen.until(lambda me: me.raw.count(b"\x1b[?1049l") == 2 and me.raw.endswith(b"shell> "), "the shell", PATIENCE)
-    screen.type("exit\r")
-    assert screen.ended(PATIENCE) == 0
 
 
 # ---------------------------------------------------------------- the first start

@@ -111,6 +111,40 @@ def test_many_pings_get_one_answer():
     assert one.tick(at(3 + PONG_MOST)) == [Cast("pong")]
 
 
+def test_a_ping_that_comes_too_soon_after_an_answer_is_answered_when_that_time_is_over():
+    one = discovery()
+    one.tick(at(0))
+    one.heard(beacon(1, type="ping", peer_id="first"), HOST, at(1))
+    assert one.tick(at(1 + PONG_MOST)) == [Cast("pong")]
+    one.heard(beacon(1.1, type="ping", peer_id="second"), HOST, at(1.1))
+    assert one.tick(at(1 + PONG_QUIET - 0.01)) == []
+    assert one.tick(at(1 + 2 * PONG_MOST + PONG_QUIET)) == [Cast("pong")]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_all_who_start_at_about_the_same_time_have_found_each_other_well_within_a_second(seed):
+    rng = random.Random(seed)
+    begins = sorted(rng.uniform(0, 1) for _ in range(8))  # nobody hears anything before
+    peers = [Discovery(f"p{n}", random.Random(rng.random()), at(begin)) for n, begin in enumerate(begins)]
+    found: list[set[PeerKey]] = [set() for _ in peers]
+    last, sent = begins[-1], 0
+    end = at(last + PONG_QUIET + 2 * PONG_MOST)
+    while (mono := min(peer.deadline() for peer in peers)) <= end.mono:
+        now = at(mono - at(0).mono)
+        for n, peer in enumerate(peers):
+            for cast in peer.tick(now) if peer.deadline() <= mono else ():
+                assert isinstance(cast, Cast)
+                sent += 1
+                said = beacon(mono - at(0).mono, type=cast.type, peer_id=f"p{n}", key=PeerKey(bytes([n]) * 32))
+                for other, hears in enumerate(peers):
+                    if begins[other] <= mono - at(0).mono:
+                        effects = hears.heard(said, HOST, now)
+                        found[other] |= {effect.peer for effect in effects if isinstance(effect, Found)}
+    everyone = {PeerKey(bytes([n]) * 32) for n in range(8)}
+    assert [everyone - known for known in found] == [{PeerKey(bytes([n]) * 32)} for n in range(8)]
+    assert sent <= 8 * 6  # announce and ping, and a pong every half second
+
+
 # ---------------------------------------------------------------- hearing
 
 

@@ -31,6 +31,7 @@ from sandpiper.wire.frames import (
 )
 from sandpiper.wire.ids import NO_RECORD, PeerKey, RecordId
 from sandpiper.wire.records import AnyBody, Edit, Head, Profile, React, Record, Retract, Text, Topic
+from tests.unit.hub_vectors import hub
 
 FOLDER = Path(__file__).parents[2] / "docs" / "protocol" / "vectors"
 
@@ -240,6 +241,7 @@ VECTORS = {
     "beacons": beacons,
     "handshake": handshake,
     "safety": safeties,
+    "hub": hub,
 }
 
 

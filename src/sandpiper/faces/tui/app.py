@@ -9,8 +9,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
-import signal
-import sys
 import time
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
@@ -25,12 +23,14 @@ from sandpiper.faces.tui.guard import LastNet
 from sandpiper.faces.tui.keys import bindings, chosen_keys, keymap
 from sandpiper.faces.tui.notify import Notifier
 from sandpiper.faces.tui.palettes import PALETTES
+from sandpiper.faces.tui.terminal import Signals, mend_input
 from sandpiper.faces.tui.themes import Looks, textual_theme
 from sandpiper.faces.tui.views import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from rich.console import RenderableType
     from textual.binding import BindingType
     from textual.filter import LineFilter
     from textual.screen import ModalScreen
@@ -66,7 +66,10 @@ class SandpiperApp(App[int]):
         self, backstage: NodeBackstage, settings: TuiSettings, save: Callable[[str, str], None] | None = None
     ) -> None:
         """Raises: ConfigError: the setting `keys` cannot be used."""
+        mend_input()
         super().__init__()
+        self.panicked = False
+        """Textual could not go on, and ended."""
         self._backstage = backstage
         self._settings = settings
         self._save = save
@@ -95,18 +98,8 @@ class SandpiperApp(App[int]):
 
     def on_mount(self) -> None:
         """Paint first; then begin."""
-        self._suspend_between_steps()
+        self._signals = Signals(self)
         self.call_after_refresh(self._begin)
-
-    def _suspend_between_steps(self) -> None:
-        """Have SIGTSTP and SIGCONT heeded between two steps of the loop. Textual does so wherever the program is, and
-        when that is in the queue of its output, which knows no second comer, everything stands still for good.
-        """
-        if sys.platform != "win32":
-            for number, name in ((signal.SIGTSTP, "_sigtstp_application"), (signal.SIGCONT, "_sigcont_application")):
-                heed = getattr(self._driver, name, None)
-                if heed is not None:
-                    asyncio.get_running_loop().add_signal_handler(number, heed)
 
     def _begin(self) -> None:
         self._backstage.start(self._tell, Asking(self))
@@ -126,6 +119,12 @@ class SandpiperApp(App[int]):
     def leave(self, code: int = 0) -> None:
         """End with this exit code; whoever runs the app then has the node say goodbye."""
         self.exit(code, return_code=code)
+
+    @override
+    def panic(self, *renderables: RenderableType) -> None:
+        """Textual cannot go on; `run` says so."""
+        self.panicked = True
+        super().panic(*renderables)
 
     @override
     async def action_quit(self) -> None:

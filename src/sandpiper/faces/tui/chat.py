@@ -300,7 +300,24 @@ class Chat(Screen[None]):
 
     @on(Composer.SelectMessages)
     def _select(self) -> None:
-        self.transcript.choose_last()
+        if not self.transcript.choose_last():
+            self.composer.elsewhere = False
+
+    @on(Composer.Passed)
+    async def _passed(self, event: Composer.Passed) -> None:
+        """A key that was struck before the focus had moved."""
+        composer = self.composer
+        if composer.elsewhere:
+            match await self.transcript.strike(event.event.key):
+                case Transcript.Wanted() as wanted:
+                    self._wanted(wanted)
+                case Transcript.Left():
+                    self._left()
+                case _:
+                    pass
+            await composer.take_back(None)
+        else:
+            await composer.take_back(event.event)
 
     @on(Composer.BigPaste)
     def _pasted(self, event: Composer.BigPaste) -> None:
@@ -312,6 +329,7 @@ class Chat(Screen[None]):
 
     @on(Transcript.Left)
     def _left(self) -> None:
+        self.composer.elsewhere = False
         if self.has_class("-bare"):
             self.action_bare()
         else:
@@ -320,6 +338,8 @@ class Chat(Screen[None]):
     def on_descendant_focus(self) -> None:
         """While a message is selected, the composer says what can be done with it."""
         self.composer.hint = CHOSEN_HINT if self.focused is self.transcript else ""
+        if self.focused is self.composer:
+            self.composer.elsewhere = False
 
     def on_descendant_blur(self) -> None:
         """See `on_descendant_focus`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.content import Content
+from textual.events import Key
 from textual.message import Message
 from textual.widget import Widget
 from typing_extensions import override
@@ -50,6 +51,13 @@ class Composer(Field):
     class SelectMessages(Message):
         """The person goes up, out of the empty composer, into the messages."""
 
+    class Passed(Message):
+        """A key that was struck right after the one that led out of here: it is meant for where that leads."""
+
+        def __init__(self, event: Key) -> None:
+            super().__init__()
+            self.event = event
+
     class Leave(Message):
         """The person wants to leave the program."""
 
@@ -59,6 +67,9 @@ class Composer(Field):
     def __init__(self, *, id: str | None = None) -> None:
         self._label = ""
         self._hint = ""
+        self.elsewhere = False
+        """Keys go to the selected message, although the focus may not be there yet."""
+        self._passing = 0  # keys passed on and not done yet: what comes behind them keeps its place
         self._state = PromptState()
         self._writing: Mode = Plain()
         self._under: Draft | None = None
@@ -181,6 +192,25 @@ class Composer(Field):
     # ------------------------------------------------------------ keys
 
     @override
+    async def _on_key(self, event: Key) -> None:
+        """Pass a key on while the person is elsewhere; otherwise it goes on to `Field`."""
+        if self.elsewhere or self._passing:
+            event.stop()
+            event.prevent_default()
+            self._passing += 1
+            self.post_message(self.Passed(event))
+
+    async def take_back(self, event: Key | None) -> None:
+        """A key that was passed on has been done (None), or is meant for this field after all."""
+        self._passing -= 1
+        if event is None:
+            return
+        if event.is_printable and event.character:
+            self._replace_via_keyboard(event.character, *self.selection)
+        else:
+            await super()._on_key(Key(event.key, event.character))
+
+    @override
     def did(self, key: str) -> bool:
         is_open = self.suggestions.is_open
         match key:
@@ -193,6 +223,7 @@ class Composer(Field):
             case "down" | "ctrl+n" if is_open:
                 self.suggestions.move(1)
             case "up" if not self.text:
+                self.elsewhere = True
                 self.post_message(self.SelectMessages())
             case "ctrl+p":
                 self._recall(self._past.older(self.text))

@@ -5,16 +5,15 @@ Keys are handled where they arrive and not by bindings, which run later and out 
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from rich.text import Text
-from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
 from textual.message import Message
 from textual.widgets import TextArea
 from typing_extensions import override
 
 from sandpiper.faces.emojis import drawn
+from sandpiper.faces.tui.terminal import mend_keys
 from sandpiper.wire.limits import MAX_TEXT_CHARS
 from sandpiper.wire.text import clean_text
 
@@ -30,24 +29,7 @@ NEW_LINE = frozenset({"shift+enter", "alt+enter", "ctrl+j", "ctrl+enter", "shift
 JOINERS = frozenset("\u200c\u200d")  # Persian and Indic keyboards have them, and Textual thinks nobody types them
 
 
-class _Keys(StrEnum):
-    ALT_ENTER = "alt+enter"
-    ALT_1 = "alt+1"
-    ALT_2 = "alt+2"
-    ALT_3 = "alt+3"
-    ALT_4 = "alt+4"
-    ALT_5 = "alt+5"
-    ALT_6 = "alt+6"
-    ALT_7 = "alt+7"
-    ALT_8 = "alt+8"
-    ALT_9 = "alt+9"
-
-
-# What terminals without the newer keyboard protocol send for Alt and a key. Textual takes ESC CR for Enter, so that a
-# new line would send, and ESC 1 for a letter that one terminal on one system means by it.
-cast("dict[str, object]", ANSI_SEQUENCES_KEYS).update(
-    {"\x1b\r": (_Keys.ALT_ENTER,), **{f"\x1b{n}": (_Keys(f"alt+{n}"),) for n in range(1, 10)}}
-)
+mend_keys()
 
 
 class Field(TextArea):

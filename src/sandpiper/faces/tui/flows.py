@@ -176,6 +176,7 @@ class Flows:
                 pass
 
     def _back_to_composer(self) -> None:
+        self._chat.composer.elsewhere = False
         self._chat.transcript.action_leave()
         self._chat.composer.focus()
 

@@ -58,6 +58,8 @@ def run(
     if not gone:
         log.error("the node has not ended in %.0f s", GOODBYE_SECONDS)
     error = app._exception  # what is public of it is a return code
+    if error is None and app.panicked:
+        error = RuntimeError("the terminal could not be read")
     if error is not None:
         from sandpiper.faces.sentences import failed
 

@@ -348,6 +348,18 @@ class Transcript(View, can_focus=True):
         if message is not None:
             self.post_message(self.Wanted(action, message))
 
+    async def strike(self, key: str) -> Wanted | Left | None:
+        """Do what a key does here. What it would post is returned, so that keys behind it find it done."""
+        for binding in self._bindings.key_to_bindings.get(key, ()):
+            action, _, argument = binding.action.removesuffix("')").partition("('")
+            if action == "leave":
+                self._choose(None)
+                return self.Left()
+            if action == "act":
+                return self.Wanted(argument, self.chosen) if self.chosen is not None else None
+            await self.run_action(binding.action)
+        return None
+
     def action_leave(self) -> None:
         """No message is selected any more."""
         self._choose(None)
