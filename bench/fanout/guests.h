@@ -19,7 +19,8 @@
 #define READ (128 * 1024) /* stays in the second-level cache together with what is checked */
 #define REST (16 * 1024)  /* the longest line that may wait for its end */
 #define EVENTS 512
-#define OPENING 64 /* guests on their way in at once: below the backlog that every server has */
+#define STUCK 5000000000LL   /* ns without anybody coming in */
+#define OPENED 30000000000LL /* ns that it may take until all are in */
 
 enum { CLOSED, CONNECTING, GREETED, IN };
 
@@ -39,6 +40,7 @@ static const Speech *speech;
 static Shape shape;
 static Guest *guests;
 static int guest_count, opened, entered, loop, idle_only;
+static int at_once; /* guests on their way in */
 static struct sockaddr_in server;
 static char input[REST + READ];
 static uint64_t bytes_in, closed_early;
@@ -111,7 +113,8 @@ static void greet(Guest *guest) {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = guest};
     epoll_ctl(loop, EPOLL_CTL_MOD, guest->fd, &event);
     guest->state = GREETED;
-    int length = snprintf(hello, sizeof hello, guest->only_sends ? speech->sender_hello : speech->hello, guest->number);
+    const char *words = idle_only && speech->idle_hello ? speech->idle_hello : speech->hello;
+    int length = snprintf(hello, sizeof hello, guest->only_sends ? speech->sender_hello : words, guest->number);
     say(guest, hello, (size_t)length);
 }
 
@@ -170,13 +173,13 @@ static void open_all(int count, int senders_apart) {
         guests[n].rest = rests + (size_t)n * REST;
         guests[n].only_sends = n >= count;
     }
-    int64_t progress = now();
+    int64_t begun = now(), progress = begun;
     for (int before = 0; entered < guest_count;) {
-        while (opened < guest_count && opened - entered < OPENING) open_guest(&guests[opened]);
+        while (opened < guest_count && opened - entered < at_once) open_guest(&guests[opened]);
         turn(100, NULL);
         if (entered != before || closed_early) progress = now();
         before = entered;
-        if (closed_early || now() - progress > 5000000000LL) {
+        if (closed_early || now() - progress > STUCK || now() - begun > OPENED) {
             fprintf(stderr, "loadgen: %d of %d came in, %llu were thrown out\n", entered, guest_count,
                     (unsigned long long)closed_early);
             exit(1);

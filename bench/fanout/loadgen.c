@@ -1,15 +1,14 @@
 /* Loads one server and checks every delivery. Prints one line of JSON.
  *
- *     loadgen SPEECH PORT TEXT_BYTES SERVER_PID flood RECEIVERS SENDERS WINDOW SECONDS
- *     loadgen SPEECH PORT TEXT_BYTES SERVER_PID pace RECEIVERS RATE SECONDS
- *     loadgen SPEECH PORT TEXT_BYTES SERVER_PID join GUESTS
- *     loadgen SPEECH PORT TEXT_BYTES SERVER_PID idle GUESTS
+ *     loadgen SPEECH PORT TEXT_BYTES SERVER_PID AT_ONCE flood RECEIVERS SENDERS WINDOW SECONDS
+ *     loadgen SPEECH PORT TEXT_BYTES SERVER_PID AT_ONCE pace RECEIVERS RATE SECONDS
+ *     loadgen SPEECH PORT TEXT_BYTES SERVER_PID AT_ONCE join GUESTS
+ *     loadgen SPEECH PORT TEXT_BYTES SERVER_PID AT_ONCE idle GUESTS
  *
  * Receivers are all members of one room; the first SENDERS of them send (redis: connections beside them). A sender has
  * at most WINDOW messages on their way: one counts as arrived when the last receiver to have joined has it (the last
  * but one where that is the sender itself and the server does not give senders their own). `idle` stays until its
- * input ends. It ends with the process that started it. */
-#define _GNU_SOURCE
+ * input ends. Guests come in AT_ONCE at a time, the next when one is in. It ends with the process that started it. */
 #include "guests.h"
 
 #include <signal.h>
@@ -210,27 +209,28 @@ static void pace(double rate, double seconds) {
 int main(int count, char **words) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     signal(SIGPIPE, SIG_IGN);
-    if (count < 7 || !(speech = speech_called(words[1]))) return 2;
+    if (count < 8 || !(speech = speech_called(words[1]))) return 2;
     server = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(words[2]))};
     server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     shape.length = (uint32_t)atoi(words[3]);
     if (shape.length < MARK || shape.length > TEXT_MAX) return 2;
     for (uint32_t n = 0; n < shape.length - MARK; n++) shape.filler[n] = " a line of chat as people write it, give or take"[n % 48];
     server_pid = atoi(words[4]);
-    const char *mode = words[5];
-    receivers = atoi(words[6]);
+    at_once = atoi(words[5]);
+    const char *mode = words[6];
+    receivers = atoi(words[7]);
     int64_t begun = now();
-    if (!strcmp(mode, "flood") && count == 10) {
-        senders = atoi(words[7]);
+    if (!strcmp(mode, "flood") && count == 11) {
+        senders = atoi(words[8]);
         if (senders < 1 || senders > SENDERS_MAX || senders > receivers || receivers < 2) return 2;
         open_all(receivers, speech->apart ? senders : 0);
         settle(150, 3000);
-        flood((uint32_t)atoi(words[8]), atof(words[9]));
-    } else if (!strcmp(mode, "pace") && count == 9) {
+        flood((uint32_t)atoi(words[9]), atof(words[10]));
+    } else if (!strcmp(mode, "pace") && count == 10) {
         senders = 1;
         open_all(receivers, speech->apart ? senders : 0);
         settle(150, 3000);
-        pace(atof(words[7]), atof(words[8]));
+        pace(atof(words[8]), atof(words[9]));
     } else if (!strcmp(mode, "join") || !strcmp(mode, "idle")) {
         idle_only = !strcmp(mode, "idle");
         open_all(receivers, 0);

@@ -4,7 +4,6 @@
  *     reference PORT
  *
  * "join\n" makes a member and is answered "ok\n". It ends with the process that started it. */
-#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>

@@ -13,6 +13,7 @@ typedef struct {
     int own;                  /* senders get their own messages back */
     int apart;                /* senders cannot be receivers (redis): they are connections of their own */
     const char *hello;        /* on connecting; %d is the guest's number */
+    const char *idle_hello;   /* instead of `hello` for guests that enter no room (NULL: `hello`) */
     const char *sender_hello; /* the same for a connection that only sends */
     const char *welcome;      /* a line with this in it ... */
     const char *enter;        /* ... is answered by this */
@@ -31,6 +32,8 @@ typedef struct {
 static const Speech SPEECHES[] = {
     {.name = "hub", .own = 1, .hello = JSON_NICK, .in = "\"nick\",", .presence = " joined",
      .before = "{\"type\":\"msg\",\"text\":\"", .after = "\"}\n"},
+    {.name = "naive", .own = 1, .hello = JSON_NICK, .idle_hello = "{\"type\":\"\"}\n", .in = "\"nick\",", .idle = "\"error\"",
+     .presence = " joined", .before = "{\"type\":\"msg\",\"text\":\"", .after = "\"}\n"},
     {.name = "nats", .own = 1, .hello = NATS_CONNECT "SUB " ROOM " 1\r\nPING\r\n", .in = "PONG",
      .ping = "PING", .pong = "PONG", .before = "PUB " ROOM " %zu\r\n", .after = "\r\n"},
     {.name = "redis", .own = 0, .apart = 1, .hello = REDIS_SUBSCRIBE, .sender_hello = "*1\r\n$4\r\nPING\r\n",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BEACON_SECONDS = 5.0  # as the founding project
 BEACON_JITTER = 1.0
 PONG_MOST = 0.05  # a hundred peers that hear one ping do not answer in one instant
-PONG_QUIET = 0.5  # nobody needs a second pong so soon
+PONG_QUIET = 0.5  # between two pongs: whoever asks sooner is answered then, together with all others who did
 OLD_SECONDS = 30.0  # a message this much older than its sender's others is a replay
 SKEW_SECONDS = 30.0  # a clock this wrong is reported
 SKEW_QUIET = 10.0  # one report in this time: a flood of forged beacons must not fill the screen
@@ -169,8 +169,8 @@ class Discovery:
             return [*out, Left(beacon.peer_id, beacon.key)]
         # The old program does not ask, but it dials whom it hears: answering its first beacon saves it up to 5 s.
         asked = beacon.type == "ping" or (fresh and beacon.key is None)
-        if asked and self._pong_at is None and now.mono >= self._ponged + PONG_QUIET:
-            self._pong_at = now.mono + self._rng.uniform(0, PONG_MOST)
+        if asked and self._pong_at is None:
+            self._pong_at = max(now.mono, self._ponged + PONG_QUIET) + self._rng.uniform(0, PONG_MOST)
         fresh = fresh or heard.where != (host, beacon.port)
         heard.where = (host, beacon.port)
         if not beacon.port:

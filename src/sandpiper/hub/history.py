@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from msgspec import Struct
 from typing_extensions import override
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ MEMORY_BATCHES = 1000  # newest batches of a room that `MemoryHistory` keeps
 MEMORY_BYTES = 1024 * 1024  # and their bytes: with the most rooms a hub has, a gigabyte at worst
 
 
-class Batch(NamedTuple):
+class Batch(Struct, frozen=True, gc=False):
     """Lines of one room as they were sent: `count` of them, numbered from `first`, ended by newlines, in `raw`.
 
     `ts` is in seconds since 1970. `epoch` names the life of the room: a room that was forgotten and made anew counts

@@ -5,7 +5,7 @@ What is said in one turn of the loop is numbered at once, gathered for each room
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sandpiper.errors import RemoteProtocolError, UsageError
 from sandpiper.hub.effects import Cut, Deliver, Own, Remember
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from sandpiper.wire.hub.answers import AnyAnswer, Kept
     from sandpiper.wire.hub.asks import AnyAsk, Ask
 
-    Answerer = Callable[["House", Guest, AnyAsk, Now], None]
+    Answerer = Callable[["House", Guest, Any, Now], None]
+    """Answers one kind of line, the one under which it stands in the table of answerers."""
 
 SHORTEST_WAIT = 0.02  # seconds that a guest over its rate waits at least: fewer, larger turns
 
@@ -76,6 +77,9 @@ class House:
         """Who may not come in at all."""
         self._answerers = answerers
         self._addresses: dict[str, _Address] = {}
+        # Nothing costs more than the smallest whole allowance, or it could never be had.
+        self._dearest = int(min(settings.guest_pace.burst, settings.address_pace.burst))
+        self._closing = False
         self._out: list[Effect] = []
         self._said: dict[Room, None] = {}  # rooms with something to send now
         self._presence: dict[Room, None] = {}  # rooms with comings and goings to tell, the first due first
@@ -93,6 +97,8 @@ class House:
             Full: there are too many connections.
         """
         settings = self.settings
+        if self._closing:
+            raise Full("The hub is closing; come back in a while.", code="closing")
         if len(self.guests) >= settings.connections:
             raise Full("The hub is full; try again later.")
         if address:
@@ -155,14 +161,15 @@ class House:
                 at += taken
                 if taken < len(run):
                     break
-            elif type(ask) is BadLine:
+            elif isinstance(ask, BadLine):
                 self.strike(guest, ask.code, ask.text, now)
                 at += 1
             else:
-                answer, cost = self._answerers[type(ask)]  # type: ignore[index]
+                answer, cost = self._answerers[type(ask)]
+                cost = min(cost, self._dearest)
                 if not self._allowed(guest, None, cost, now.mono, part=False):
                     break
-                answer(self, guest, ask, now)  # type: ignore[arg-type]
+                answer(self, guest, ask, now)
                 at += 1
         return at
 
@@ -231,7 +238,9 @@ class House:
         """Give the messages their numbers; `flush` sends them. This is what the speed of the hub hangs on."""
         room.wrote(guest)
         if {msg.client_id for msg in run} != {""}:
-            run = self._unsaid(guest, room, run)
+            run, again = room.unsaid(guest.nick, run)
+            for client_id, seq in again:
+                self.tell(guest, Ack(client_id, seq, room.shown))
         nick, ts, shown = guest.nick, now.wall_ms // 1000, room.shown
         room.pending += [
             Said(nick, msg.text, ts, shown, seq, msg.client_id, msg.reply_to, msg.action)
@@ -241,19 +250,6 @@ class House:
         self._said[room] = None
         if len(room.pending) >= MAX_BATCH:
             self.seal(room, now)
-
-    def _unsaid(self, guest: Guest, room: Room, run: Sequence[Msg]) -> list[Msg]:
-        """Without messages that this sender has sent before, which are acknowledged again."""
-        unsaid: list[Msg] = []
-        for msg in run:
-            if msg.client_id:
-                seq = room.said_before(guest.nick, msg.client_id)
-                if seq is not None:
-                    self.tell(guest, Ack(msg.client_id, seq, room.shown))
-                    continue
-                room.remember(guest.nick, msg.client_id, room.seq + len(unsaid) + 1)
-            unsaid.append(msg)
-        return unsaid
 
     def put(self, guest: Guest, room: Room, kept: Callable[[int], Kept]) -> None:
         """Something else that has a number in its room: `kept` makes it of its number."""
@@ -351,7 +347,8 @@ class House:
             self.gone(guest, why, now)
 
     def farewell(self, text: str, now: Now) -> None:
-        """Tell everybody something, whatever room they are in."""
+        """Tell everybody something, whatever room they are in; nobody else comes in."""
+        self._closing = True
         for room in self.rooms.values():
             self.seal(room, now)
         notice = Notice(text, now.wall_ms // 1000, code="closing")

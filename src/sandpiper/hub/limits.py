@@ -18,7 +18,7 @@ ANON_TRIES = 50  # draws of four digits before longer numbers
 # --- rooms ---
 MAX_ROOMS = 1000  # a room costs its tail at most (below)
 MAX_TAIL_BYTES = 256 * 1024  # newest lines of a room kept for guests that reconnect: ~2,000 messages
-MAX_CLIENT_IDS = 4096  # newest client ids of a room remembered: a window of 1,000 in flight, four times
+MAX_CLIENT_IDS = 4096  # newest client ids of a room remembered at least: a window of 1,000 in flight, four times
 MAX_AUTHORS = 4096  # newest runs of one author remembered: who may edit what
 MAX_BATCH = 4096  # messages encoded at once: half a megabyte
 MAX_BANS = 1000  # of one room, mutes as well

@@ -208,5 +208,5 @@ ANSWERERS: Mapping[type[Ask], tuple[Answerer, int]] = {
     asks.Mute: (mute, 1),
     asks.Slowmode: (slowmode, 1),
     asks.Close: (close, 1),
-}  # type: ignore[assignment]
+}
 """Who answers which line, and what it costs of the guest's allowance, in messages."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from sandpiper.hub.effects import Deliver, Keep
@@ -13,12 +14,13 @@ from sandpiper.wire.hub import LOBBY
 from sandpiper.wire.hub.lines import encode_answers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sandpiper.hub.effects import Effect
     from sandpiper.hub.guests import Guest
     from sandpiper.hub.pace import Allowance
     from sandpiper.wire.hub.answers import Kept
+    from sandpiper.wire.hub.asks import Msg
     from sandpiper.wire.ids import PeerKey
 
 FOREVER = float("inf")
@@ -97,7 +99,7 @@ class Room:
         self._tail: deque[Batch] = deque()
         self._tail_bytes = 0
         self._authors: deque[tuple[int, PeerKey | int]] = deque(maxlen=MAX_AUTHORS)
-        self._client_ids: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._client_ids: dict[str, int] = {}  # the oldest first
 
     def kept(self, *, closed: bool = False) -> KeptRoom:
         """What the history keeps of it."""
@@ -144,15 +146,27 @@ class Room:
             return None
         return next((owner for first, owner in reversed(self._authors) if first <= seq), None)
 
-    def said_before(self, nick: str, client_id: str) -> int | None:
-        """The number of a message that this sender gave this id, if it is among the newest with ids."""
-        return self._client_ids.get((nick, client_id))
-
-    def remember(self, nick: str, client_id: str, seq: int) -> None:
-        """Number `seq` has this sender's id."""
-        self._client_ids[nick, client_id] = seq
-        if len(self._client_ids) > MAX_CLIENT_IDS:
-            self._client_ids.popitem(last=False)
+    def unsaid(self, nick: str, msgs: Sequence[Msg]) -> tuple[Sequence[Msg], list[tuple[str, int]]]:
+        """Those messages that this sender has not said before, by its own ids of them, which are remembered; and
+        (id, number) of the others.
+        """
+        known, first = self._client_ids, self.seq + 1
+        ids = [f"{nick} {msg.client_id}" for msg in msgs if msg.client_id]
+        again: list[tuple[str, int]] = []
+        if len(ids) == len(msgs) == len(set(ids)) and known.keys().isdisjoint(ids):
+            known.update(zip(ids, range(first, first + len(ids)), strict=True))  # as nearly always
+        else:
+            fresh: list[Msg] = []
+            for msg in msgs:
+                seq = known.setdefault(f"{nick} {msg.client_id}", first + len(fresh)) if msg.client_id else 0
+                if seq and seq != first + len(fresh):
+                    again.append((msg.client_id, seq))
+                else:
+                    fresh.append(msg)
+            msgs = fresh
+        if len(known) > 2 * MAX_CLIENT_IDS:  # seldom: it takes a while
+            self._client_ids = dict(islice(known.items(), len(known) - MAX_CLIENT_IDS, None))
+        return msgs, again
 
     def seal(self, ts: int) -> Iterator[Effect]:
         """Everything that waits becomes bytes for those who are members now: first who came and went, then what was

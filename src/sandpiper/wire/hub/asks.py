@@ -35,7 +35,7 @@ Place = Annotated[int, Meta(ge=0, le=MAX_SEQ)]
 BanSeconds = Annotated[int, Meta(ge=0, le=MAX_BAN_SECONDS)]
 
 
-class Ask(Struct, frozen=True, tag_field="type", gc=False):
+class Ask(Struct, frozen=True, tag_field="type", omit_defaults=True, gc=False):
     """One line of a guest. None of them refers to another object, so the garbage collector may pass them over."""
 
 

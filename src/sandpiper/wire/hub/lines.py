@@ -17,8 +17,8 @@ from sandpiper.wire.text import clean_line, clean_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_ask_decoder: msgspec.json.Decoder[AnyAsk] = msgspec.json.Decoder(AnyAsk)  # type: ignore[arg-type]
-_answer_decoder: msgspec.json.Decoder[AnyAnswer] = msgspec.json.Decoder(AnyAnswer)  # type: ignore[arg-type]
+_ask_decoder: msgspec.json.Decoder[AnyAsk] = msgspec.json.Decoder(AnyAsk)
+_answer_decoder: msgspec.json.Decoder[AnyAnswer] = msgspec.json.Decoder(AnyAnswer)
 _encoder = msgspec.json.Encoder()
 
 # Texts of these characters alone are safe as they are: no control, format or combining characters among them.

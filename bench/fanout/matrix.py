@@ -1,0 +1,162 @@
+"""The points of the race: what is measured, in which order, and how a table of it looks."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from bench.fanout.load import TEXT, Failed, Load, loaded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from bench.fanout.load import Loaded
+    from bench.fanout.rivals import Rival
+
+ROUNDS = 3  # a figure is the median of so many, taken in turns so that a noisy minute hits everyone
+SECONDS = 1.0  # of load that counts in each
+PACES = (200, 5000)  # messages a second, for latency
+GUESTS = 500  # join rate
+IDLE = 10_000  # memory
+
+
+@dataclass(frozen=True, order=True)
+class Point:
+    """One setting of the throughput race."""
+
+    receivers: int
+    senders: int
+    window: int
+
+    @override
+    def __str__(self) -> str:
+        """As it stands in a table."""
+        return f"{self.receivers} receivers, {self.senders} sender{'s' * (self.senders > 1)}, window {self.window}"
+
+
+QUICK = tuple(Point(100, 1, window) for window in (1, 100, 1000))
+FULL = tuple(Point(r, s, w) for r in (10, 100, 500) for s in (1, 10) for w in (1, 100, 1000))
+
+
+@dataclass
+class Figures:
+    """What one rival did at each point, or why not."""
+
+    loads: dict[object, list[Load]] = field(default_factory=lambda: defaultdict(list))
+    failed: dict[object, str] = field(default_factory=dict)
+    idle: float | None = None
+
+    def median(self, point: object, of: Callable[[Load], float] = lambda load: load.rate) -> float | None:
+        """The median over the rounds, or None where there is no figure."""
+        return statistics.median(map(of, self.loads[point])) if self.loads.get(point) else None
+
+    def wrong(self, point: object) -> str:
+        """What was wrong with deliveries in any round."""
+        return "; ".join(load.wrong for load in self.loads.get(point, ()) if load.wrong)
+
+
+Race = dict[str, Figures]
+
+
+def say(*words: object) -> None:
+    """Progress goes to stderr: stdout is the table."""
+    print(*words, file=sys.stderr, flush=True)
+
+
+def throughput(
+    rivals: Iterable[Rival],
+    points: Iterable[Point],
+    built: Path,
+    race: Race,
+    *,
+    text: int = TEXT,
+    rounds: int = ROUNDS,
+    seconds: float = SECONDS,
+) -> None:
+    """Every rival at every point. A server starts fresh for each round, and again after it failed."""
+    for turn in range(rounds):
+        for rival in rivals:
+            rest = list(points)
+            while rest:
+                rest = _some_points(rival, rest, built, race[rival.name], text, seconds)
+            say(f"round {turn + 1}, {rival.name}: {_last_rates(race[rival.name])} (load {os.getloadavg()[0]:.1f})")
+
+
+def _some_points(
+    rival: Rival, points: list[Point], built: Path, figures: Figures, text: int, seconds: float
+) -> list[Point]:
+    """Measure until the server fails; returns the points that are left."""
+    try:
+        with loaded(rival, built) as server:
+            while points:
+                point = points.pop(0)
+                load = _guarded(server, figures, point, ("flood", *_words(point), seconds), text)
+                if load is None or load.open or load.wrong:
+                    return points  # what is still on its way must not disturb the next
+    except Failed as error:
+        figures.failed |= dict.fromkeys(points, str(error))
+        return []
+    return points
+
+
+def _words(point: Point) -> tuple[int, int, int]:
+    return point.receivers, point.senders, point.window
+
+
+def _guarded(server: Loaded, figures: Figures, key: object, mode: tuple[object, ...], text: int = TEXT) -> Load | None:
+    try:
+        load = server.run(*mode, text=text)
+    except Failed as error:
+        figures.failed[key] = str(error)
+        return None
+    figures.loads[key].append(load)
+    return load
+
+
+def _last_rates(figures: Figures) -> str:
+    return ", ".join(f"{runs[-1].rate / 1e6:.3g}" for runs in figures.loads.values() if runs) + " M/s"
+
+
+def latency(rivals: Iterable[Rival], built: Path, race: Race, paces: Iterable[int] = PACES) -> None:
+    """From when a message was due to its delivery, 100 receivers, one second at each pace."""
+    for rival in rivals:
+        for pace in paces:
+            key = ("pace", pace)
+            try:
+                with loaded(rival, built) as server:
+                    load = _guarded(server, race[rival.name], key, ("pace", 100, pace, SECONDS))
+            except Failed as error:
+                race[rival.name].failed[key] = str(error)
+                continue
+            say(f"{rival.name} at {pace}/s: {load.p50 if load else '-'} / {load.p99 if load else '-'} ms")
+
+
+def joins(rivals: Iterable[Rival], built: Path, race: Race, guests: int = GUESTS) -> None:
+    """Guests connect, take a nick and enter one room, some at a time; until the last one is in."""
+    for rival in rivals:
+        try:
+            with loaded(rival, built) as server:
+                load = _guarded(server, race[rival.name], "join", ("join", guests))
+        except Failed as error:
+            race[rival.name].failed["join"] = str(error)
+            continue
+        say(f"{rival.name}: {load.rate if load else 0:.0f} joins/s, {load.notices if load else 0} notices")
+
+
+def memory(rivals: Iterable[Rival], built: Path, race: Race, guests: int = IDLE) -> None:
+    """What each idle guest costs."""
+    for rival in rivals:
+        try:
+            with loaded(rival, built) as server:
+                race[rival.name].idle = server.idle(guests)
+        except Failed as error:
+            race[rival.name].failed["idle"] = str(error)
+            continue
+        say(f"{rival.name}: {race[rival.name].idle:.2f} KiB an idle guest")

@@ -1,0 +1,186 @@
+"""The hub's one port: it takes connections, and lets each in as what it speaks."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING, Protocol, cast
+
+from sandpiper.errors import LinkError
+from sandpiper.hub.door import Door, Front
+from sandpiper.hub.serving import BACKLOG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sandpiper.hub.counts import Counts
+    from sandpiper.hub.http import Page, Request
+    from sandpiper.hub.serving import ChatServer
+
+    class Pages(Protocol):
+        """Answers HTTP."""
+
+        def __call__(self, request: Request, *, local: bool) -> Page:
+            """The page that is asked for; `local`: from this machine."""
+            ...
+
+
+log = logging.getLogger(__name__)
+
+MAX_AT_DOOR = 4 * BACKLOG  # connections that have not said what they speak: four turns of the loop full of new ones
+MAX_AT_DOOR_AN_ADDRESS = 64  # of one household: a browser opens six at once, a load balancer's probes some more
+SWEEP = 0.5  # seconds between two looks at what is due
+HANDSHAKE_SECONDS = 10.0  # for TLS: three round trips to the other side of the world, one of them lost
+SHUTDOWN_SECONDS = 3.0  # for the other side's goodbye in TLS
+
+
+class Listener:
+    """Where connections come in (a `Porch`). `open` it, `start` it, then exchange `front` when settings change."""
+
+    def __init__(self, chat: ChatServer, front: Front, counts: Counts, pages: Pages) -> None:
+        self.hall = self.chat = chat
+        self.front = front
+        self.counts = counts
+        self.closing = ""
+        self.port = 0
+        self._pages = pages
+        self._doors: dict[Door, None] = {}
+        self._addresses: Counter[str] = Counter()
+        self._loop = asyncio.get_running_loop()
+        self._server: asyncio.Server | None = None
+        self._stop = asyncio.Event()
+        self._tasks: asyncio.TaskGroup
+        self._life: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        """How many connections have not become guests."""
+        return len(self._doors)
+
+    # ------------------------------------------------------------ life
+
+    async def open(self, hosts: Sequence[str], port: int) -> None:
+        """Take connections on these addresses (none: all of this machine) from now on; 0 is any free port.
+
+        Raises:
+            LinkError: the port or an address cannot be used.
+        """
+        try:
+            self._server = await self._loop.create_server(
+                lambda: Door(self), list(hosts) or None, port, backlog=BACKLOG
+            )
+        except OSError as exc:
+            raise _unusable(hosts, port, exc) from exc
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def start(self) -> None:
+        """Begin to look after those at the door."""
+        ready = asyncio.Event()
+        self._life = asyncio.create_task(self._live(ready.set), name="hub listener")
+        await ready.wait()
+
+    async def _live(self, ready: Callable[[], None]) -> None:
+        async with asyncio.TaskGroup() as self._tasks:
+            sweeping = self._tasks.create_task(self._sweep(), name="hub listener sweep")
+            ready()
+            await self._stop.wait()
+            sweeping.cancel()
+            for door in tuple(self._doors):
+                door.abort()
+
+    async def aclose(self) -> None:
+        """Take no more connections, and end those at the door. Guests are the chat's, and closed first."""
+        if self._server is not None:
+            self._server.close()
+        self._stop.set()
+        if self._life is not None:
+            await self._life
+        if self._server is not None:
+            await self._server.wait_closed()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP)
+            now = self.chat.now().mono
+            for door in tuple(self._doors):
+                door.look(now)
+
+    # ------------------------------------------------------------ for doors (see `Porch`)
+
+    def arrive(self, door: Door) -> bool:
+        """See `Porch`. Inside TLS it has been here before, outside."""
+        if len(self._doors) >= MAX_AT_DOOR:
+            return False
+        if door.address:
+            if self._addresses[door.address] >= MAX_AT_DOOR_AN_ADDRESS:
+                return False
+            self._addresses[door.address] += 1
+        self._doors[door] = None
+        return True
+
+    def leave(self, door: Door) -> None:
+        """See `Porch`."""
+        if door in self._doors:
+            del self._doors[door]
+            if door.address:
+                self._addresses[door.address] -= 1
+                if not self._addresses[door.address]:
+                    del self._addresses[door.address]
+
+    def page(self, request: Request, *, local: bool) -> Page:
+        """See `Porch`."""
+        return self._pages(request, local=local)
+
+    def secure(self, door: Door, transport: asyncio.Transport, first: bytes) -> None:
+        """See `Porch`. The loop's own TLS takes over the transport in the task's first step, gets its
+        `connection_made` in the next turn, and must have `first` after that and before anything else is read.
+        """
+        self._tasks.create_task(self._handshake(door, transport), name="TLS handshake")
+        self._loop.call_soon(self._loop.call_soon, _feed, transport, first)
+
+    async def _handshake(self, door: Door, transport: asyncio.Transport) -> None:
+        inner = Door(self, secure=True)
+        context = self.front.tls
+        assert context is not None
+        try:
+            secured = await self._loop.start_tls(
+                transport,
+                inner,
+                context,
+                server_side=True,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+            )
+        except OSError as exc:  # ssl.SSLError and lost connections are such
+            log.debug("TLS failed: %s", exc)
+            self.counts.turned_away.add("tls_failed")
+            transport.abort()
+            return
+        finally:
+            self.leave(door)
+        if secured is not None:
+            inner.connection_made(secured)
+
+
+def _feed(transport: asyncio.Transport, first: bytes) -> None:
+    """Give bytes to the transport's protocol, as if they had just been read."""
+    while first and not transport.is_closing():
+        protocol = cast("asyncio.BufferedProtocol", transport.get_protocol())  # uvloop's own is none by its class
+        buffer = memoryview(protocol.get_buffer(len(first)))  # type: ignore[arg-type]
+        count = min(len(buffer), len(first))
+        buffer[:count] = first[:count]
+        protocol.buffer_updated(count)
+        first = first[count:]
+
+
+def _unusable(hosts: Sequence[str], port: int, exc: OSError) -> LinkError:
+    where = f"Port {port}" + (f" of {', '.join(hosts)}" if hosts else "")
+    if exc.errno == errno.EADDRINUSE:
+        return LinkError(
+            f"{where} is in use by another program.", hint="Choose another one with --port.", code="port_in_use"
+        )
+    if exc.errno == errno.EACCES:
+        hint = "Ports below 1024 are the system's; choose a higher one with --port."
+        return LinkError(f"{where} may not be used.", hint=hint, code="port")
+    return LinkError(f"{where} cannot be used: {exc.strerror or exc}.", hint="Look at --host and --port.", code="port")

@@ -1,0 +1,26 @@
+"""What somebody who has connected speaks, told from the first bytes. Pure."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Spoken = Literal["chat", "http", "tls", "link"]
+"""Lines of the chat, HTTP/1, a TLS handshake, or a peer's native link."""
+
+# A TLS record that holds a handshake, of any version since SSL 3 (RFC 8446, section 5.1). No line of text begins so.
+_TLS = b"\x16\x03"
+# No JSON begins so either, but a line that somebody types by mistake may: hence whole words and their blank.
+_HTTP = (b"GET ", b"HEAD ")
+_LINK = b"SANDPIPER/"
+
+
+def spoken(first: bytes) -> Spoken | None:
+    """What `first` begins; None when more bytes must tell (there are at most ten that do not). Anything that is
+    nothing else is a line of the chat, which answers it.
+    """
+    for mark, found in ((_TLS, "tls"), (_HTTP[0], "http"), (_HTTP[1], "http"), (_LINK, "link")):
+        if first.startswith(mark):
+            return found  # type: ignore[return-value]
+        if mark.startswith(first):
+            return None
+    return "chat"
