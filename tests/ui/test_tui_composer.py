@@ -432,7 +432,7 @@ async def test_a_slash_lists_commands_right_above_the_composer():
     async with bench() as (app, pilot):
         await typed(app, pilot, "/")
         above, composer = app.composer.suggestions.region, app.composer.region
-        assert (above.width, above.height) == (66, 12)
+        assert (above.width, above.height) == (84, 12)
         assert above.bottom == composer.y
         seen = app.export_screenshot().replace("&#160;", " ")
         assert "list the commands" in seen

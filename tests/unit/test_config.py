@@ -37,7 +37,7 @@ TYPED: dict[str, tuple[str, object]] = {
     "theme": ("light", "light"),
     "emoji": ("Codes", "codes"),
     "notify": ("osc777", "osc777"),
-    "keys": ("jump=ctrl+j, search=f3", ("jump=ctrl+j", "search=f3")),
+    "keys": ("jump=ctrl+g, search=f3", ("jump=ctrl+g", "search=f3")),
     "keyring": ("off", False),
 }
 
@@ -129,7 +129,7 @@ BAD = [
     ("emoji", "ascii", "safe or joined or codes"),
     ("notify", "osc52", "off or bell or osc9 or osc777"),
     ("keys", "jump", "ACTION=KEY"),
-    ("keys", "jump=ctrl+j,=f3", "ACTION=KEY"),
+    ("keys", "jump=ctrl+g,=f3", "ACTION=KEY"),
     ("keys", "Jump=ctrl+j", "ACTION=KEY"),
     ("keys", "jump=ctrl + j", "ACTION=KEY"),
     ("keys", "jump=\x1b[2J", "ACTION=KEY"),

@@ -17,6 +17,7 @@ from sandpiper.cli.entry import run
 from sandpiper.cli.founding import go_style, p2pchat
 from sandpiper.cli.lookups import doctor, history, peers, rooms
 from sandpiper.cli.options import EXIT_OK, Options, chatting, everywhere, network, put
+from sandpiper.cli.serving import serve
 from sandpiper.cli.settings import config
 from sandpiper.cli.start import chat
 
@@ -51,7 +52,7 @@ def completion(shell: str) -> int:
     return EXIT_OK
 
 
-for _command in (history, rooms, peers, doctor, config):
+for _command in (history, rooms, peers, doctor, config, serve):
     sandpiper.add_command(_command)
 
 

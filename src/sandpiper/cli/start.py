@@ -81,7 +81,6 @@ def _full_screen(options: Options, paths: Paths, loaded: Loaded, *, log_file: Pa
         emoji=settings.emoji,
         notify=settings.notify,
         keys=settings.keys,
-        history_lines=settings.history_lines,
         quiet="quiet" in switches,
         log_file=log_file,
         config_file=paths.config_file,

@@ -91,7 +91,7 @@ def place(about: str, *, multicast: bool = False) -> Rule:
 
 
 def key_change(about: str) -> Rule:
-    """Another key for an action, as `jump=ctrl+j`. Only the form: which actions there are is known to the face."""
+    """Another key for an action, as `jump=ctrl+g`. Only the form: which actions there are is known to the face."""
 
     def parse(value: object) -> str:
         if not isinstance(value, str):
@@ -103,7 +103,7 @@ def key_change(about: str) -> Rule:
             raise ValueError("it is too long or has control characters")
         return change
 
-    return Rule(about, "ACTION=KEY, as jump=ctrl+j; with nothing behind the = the action has no key", parse)
+    return Rule(about, "ACTION=KEY, as jump=ctrl+g; with nothing behind the = the action has no key", parse)
 
 
 def many(one: Rule) -> Rule:

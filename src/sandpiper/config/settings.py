@@ -30,7 +30,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     compat: Annotated[str, choice("Old dialect to speak as well.", "", "p2pchat")] = ""
     linger: Annotated[float, number("Seconds to wait for delivery at the end of input.", 0, 3600, float)] = 2.0
     peers: Annotated[tuple[Address, ...], many(place("Peers to connect to at the start."))] = ()
-    history_lines: Annotated[int, number("Lines of history shown at the start.", 0, 5000)] = 100
+    history_lines: Annotated[int, number("Lines of history shown at the start of line mode.", 0, 5000)] = 100
     colour: Annotated[str, choice("Colours on the terminal.", "auto", "always", "never")] = "auto"
     theme: Annotated[
         str,
@@ -60,7 +60,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = "bell"
     keys: Annotated[
         tuple[str, ...],
-        many(key_change("Other keys for the full-screen face, as jump=ctrl+j; actions are in its help.")),
+        many(key_change("Other keys for the full-screen face, as jump=ctrl+g; actions are in its help.")),
     ] = ()
     keyring: Annotated[bool, switch("Keep keys in the system's keyring when it has one.")] = True
 

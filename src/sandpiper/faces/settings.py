@@ -35,7 +35,6 @@ class TuiSettings(Struct, frozen=True):
     emoji: str = "safe"
     notify: str = "bell"
     keys: tuple[str, ...] = ()
-    history_lines: int = 100
     quiet: bool = False
     log_file: Path | None = None
     config_file: Path | None = None

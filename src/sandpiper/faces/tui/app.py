@@ -12,11 +12,12 @@ import logging
 import time
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
+from msgspec.structs import replace
 from textual.app import App
 from textual.message import Message
 from typing_extensions import override
 
-from sandpiper.errors import SandpiperError, UsageError
+from sandpiper.errors import ConfigError, SandpiperError, UsageError
 from sandpiper.faces.signals import EXIT_INTERRUPTED
 from sandpiper.faces.tui.chat import Chat
 from sandpiper.faces.tui.guard import LastNet
@@ -65,12 +66,19 @@ class SandpiperApp(App[int]):
     def __init__(
         self, backstage: NodeBackstage, settings: TuiSettings, save: Callable[[str, str], None] | None = None
     ) -> None:
-        """Raises: ConfigError: the setting `keys` cannot be used."""
         mend_input()
         super().__init__()
+        self._odd_keys: ConfigError | None = None
         self.panicked = False
         """Textual could not go on, and ended."""
         self._backstage = backstage
+        self.looks = Looks(PALETTES[settings.theme], cast("EmojiHow", settings.emoji))
+        """What everything looks like now."""
+        try:
+            keys = chosen_keys(settings.keys)
+        except ConfigError as exc:  # the usual keys, and a word about it, rather than no chat
+            settings, self._odd_keys = replace(settings, keys=()), exc
+            keys = chosen_keys()
         self._settings = settings
         self._save = save
         self._net = LastNet()
@@ -79,13 +87,12 @@ class SandpiperApp(App[int]):
         for palette in PALETTES.values():
             self.register_theme(textual_theme(palette))
         self.theme = PALETTES[settings.theme].name
-        self.set_keymap(keymap(chosen_keys(settings.keys)))
+        self.set_keymap(keymap(keys))
 
     @override
     def get_default_screen(self) -> Chat:
         """The chat is all there is."""
-        looks = Looks(PALETTES[self._settings.theme])
-        return Chat(self._backstage, self._settings, looks, self._notifier)
+        return Chat(self._backstage, self._settings, self.looks, self._notifier)
 
     @property
     def chat(self) -> Chat:
@@ -115,6 +122,9 @@ class SandpiperApp(App[int]):
                 self.leave(update.code)
             else:
                 self.chat.take(update)
+        if self._odd_keys is not None and self.chat.room is not None:
+            self.chat.say(str(self._odd_keys), self._odd_keys.hint)
+            self._odd_keys = None
 
     def leave(self, code: int = 0) -> None:
         """End with this exit code; whoever runs the app then has the node say goodbye."""
@@ -165,12 +175,14 @@ class SandpiperApp(App[int]):
     def action_theme(self, name: str) -> None:
         """Another theme, from now on."""
         self.theme = PALETTES[name].name
-        self.chat.set_looks(Looks(PALETTES[name]))
+        self.looks = Looks(PALETTES[name], self.looks.emoji)
+        self.chat.set_looks(self.looks)
         self._keep("theme", name)
 
     def action_emoji(self, how: EmojiHow) -> None:
         """Show emoji in another way, from now on."""
-        self.chat.set_emoji(how)
+        self.looks = Looks(self.looks.palette, how)
+        self.chat.set_looks(self.looks)
         self._keep("emoji", how)
 
     def action_call_by(self, how: CallBy) -> None:

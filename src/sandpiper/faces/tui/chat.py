@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING, ClassVar, assert_never, cast
+from typing import TYPE_CHECKING, ClassVar, assert_never
 
 from msgspec.structs import replace
 from textual import on
@@ -44,7 +44,7 @@ from sandpiper.faces.tui.views import (
     Typing,
     Update,
 )
-from sandpiper.faces.tui.wording import NARROW, find_room
+from sandpiper.faces.tui.wording import NARROW, drawn_around, find_room
 from sandpiper.faces.verifying import Comparison
 from sandpiper.wire.ids import PeerKey
 
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
-    from sandpiper.faces.emojis import How
     from sandpiper.faces.settings import TuiSettings
     from sandpiper.faces.tui.row import Drawn
     from sandpiper.faces.tui.themes import Looks
@@ -110,7 +109,7 @@ class Chat(Screen[None]):
     @override
     def compose(self) -> ComposeResult:
         looks, keys = self.looks, self._keys
-        setting = Setting(80, PeerKey(b""), "", emoji=cast("How", self._settings.emoji))
+        setting = Setting(80, PeerKey(b""), "", emoji=looks.emoji)
         with Horizontal(id="middle"):
             yield Sidebar(looks, keys)
             with Vertical(id="main"):
@@ -161,7 +160,7 @@ class Chat(Screen[None]):
             case Found(words=words, messages=messages):
                 self.flows.search(words, messages)
             case Typing():
-                self.query_one(Activity).typing(update)
+                self.query_one(Activity).typing(replace(update, name=self.looks.drawn(update.name)))
             case Comparison():
                 self.flows.verify(update)
             case Show(room=room):
@@ -191,10 +190,11 @@ class Chat(Screen[None]):
         around, room = self.around, self.shown_room
         if around is None:
             return
+        drawn = drawn_around(around, self.looks.drawn)
         for widget in (self.query_one(Sidebar), self.query_one(Header), self.query_one(EmptyState)):
-            widget.show(around, self.room)
-        self.query_one(StatusLine).show(around, self.room)
-        self.query_one(Activity).show(room)
+            widget.show(drawn, self.room)
+        self.query_one(StatusLine).show(drawn, self.room)
+        self.query_one(Activity).show(find_room(drawn, self.room))
         self.composer.about(around, room)
         self._show_emptiness()
 
@@ -207,11 +207,10 @@ class Chat(Screen[None]):
         self.transcript.take(said.room, said.messages)
         room, around = find_room(self.around, said.room), self.around
         for message in said.messages:
-            if message.id not in said.fresh:
-                continue
             name = self.transcript.sheets.name(message)
-            self.query_one(Activity).stopped(name, said.room)
-            if room is None or around is None or self._settings.quiet:
+            if message.id in said.fresh or message.edited:
+                self.query_one(Activity).stopped(self.looks.drawn(name), said.room)
+            if message.id not in said.fresh or room is None or around is None:
                 continue
             mentioned = mentions(message.text, around.us.nick)
             on_screen = said.room == self.room
@@ -368,7 +367,7 @@ class Chat(Screen[None]):
 
     @on(Sidebar.PeerChosen)
     def _peer_chosen(self, event: Sidebar.PeerChosen) -> None:
-        self.flows.go_to_peer(event.name, event.room)
+        self.flows.go_to_peer(event.key, event.room)
 
     @on(Sidebar.Asked)
     @on(Header.Asked)
@@ -429,12 +428,10 @@ class Chat(Screen[None]):
         """Another theme."""
         self.looks = looks
         self.transcript.looks = looks
+        self.transcript.set(replace(self.transcript.sheets.setting, emoji=looks.emoji))
         for widget in self._drawn():
             widget.looks = looks
-
-    def set_emoji(self, how: How) -> None:
-        """Show emoji in another way."""
-        self.transcript.set(replace(self.transcript.sheets.setting, emoji=how))
+        self._show_around()
 
     def _drawn(self) -> Iterator[Drawn]:
         yield from (self.query_one(Sidebar), self.query_one(Header), self.query_one(EmptyState))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sandpiper.faces.tui.dialogs.search import Hit
     from sandpiper.faces.verifying import Comparison
     from sandpiper.store.reader import Message
-    from sandpiper.wire.ids import RoomId
+    from sandpiper.wire.ids import PeerKey, RoomId
 
 CHOICES = {
     "theme('dark')": "dark theme",
@@ -76,9 +76,9 @@ class Flows:
                 pass
             case ToRoom(room=room):
                 chat.go(room)
-            case ToPeer(name=name, key=key):
+            case ToPeer(key=key):
                 peer = next((one for one in chat.around.peers if one.key == key), None) if chat.around else None
-                self.go_to_peer(name, peer.room if peer is not None else None)
+                self.go_to_peer(key, peer.room if peer is not None else None)
             case ToCommand(text=text):
                 chat.composer.restore(Draft(text, (0, len(text))))
             case ToAction(name=name):
@@ -88,13 +88,13 @@ class Flows:
             case _:
                 assert_never(target)
 
-    def go_to_peer(self, name: str, room: RoomId | None) -> None:
+    def go_to_peer(self, key: PeerKey, room: RoomId | None) -> None:
         """Put the direct room with somebody on the screen, opening it if need be."""
         chat = self._chat
         if find_room(chat.around, room) is not None:
             chat.go(room)
         else:
-            chat.backstage.obey(chat.room, f"/msg {name}")
+            chat.backstage.obey(chat.room, f"/msg {key.hex()}")
 
     def search(self, words: str, messages: tuple[Message, ...] | None = None) -> None:
         """Ctrl+F, and what /search and /history have found."""

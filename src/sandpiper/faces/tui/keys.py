@@ -1,6 +1,6 @@
 """The keys of the screen, as one table: what each action is called, what it does, and which keys do it.
 
-People change keys with the setting `keys`, a list of `action=key` (`jump=ctrl+j`); several keys for one action are
+People change keys with the setting `keys`, a list of `action=key` (`jump=ctrl+g`); several keys for one action are
 separated by `/`, and an empty key takes the action's keys away.
 """
 

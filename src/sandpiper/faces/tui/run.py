@@ -42,9 +42,6 @@ def run(
 
     `open_profile` and `node_settings` are called in the node's thread, once the screen is up. `save` keeps a setting
     that is changed there (its name and its value as text); it may wait for a disk.
-
-    Raises:
-        ConfigError: the setting `keys` cannot be used.
     """
     from sandpiper.faces.tui.app import SandpiperApp
 

@@ -14,9 +14,8 @@ from typing_extensions import override
 
 from sandpiper.faces.emojis import shown
 from sandpiper.faces.spans import Span, harmless, line
-from sandpiper.faces.tui.palettes import DARK, PALETTES
 from sandpiper.faces.tui.row import extent, fitted
-from sandpiper.faces.tui.themes import Looks
+from sandpiper.faces.tui.themes import looks_of
 from sandpiper.faces.tui.wording import NARROW
 
 if TYPE_CHECKING:
@@ -143,7 +142,7 @@ class Suggestions(ScrollView, can_focus=False):
         if not 0 <= index < len(self._rows):
             return Strip.blank(width, base)
         picked = index == self._pick
-        looks = _looks(self.app.theme)
+        looks = looks_of(self.app)
         if picked:
             base += Style(bgcolor=looks.palette.selected)
         segments = [Segment(part.text, looks.style(part.style)) for part in self._laid_out(index, width, picked=picked)]
@@ -164,9 +163,5 @@ class Suggestions(ScrollView, can_focus=False):
 
 
 @cache
-def _looks(theme: str) -> Looks:
-    return Looks(next((palette for palette in PALETTES.values() if palette.name == theme), DARK))
-
-
 def _safe(label: Line) -> Line:
     return harmless(tuple(Span(shown(part.text), part.style) for part in label))

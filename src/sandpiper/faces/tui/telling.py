@@ -31,7 +31,7 @@ from sandpiper.faces.people import PLAIN_MARK, People
 from sandpiper.faces.recent import Recent
 from sandpiper.faces.render import Name
 from sandpiper.faces.showing import Showing
-from sandpiper.faces.spans import Span, dim, harmless, line
+from sandpiper.faces.spans import Span, dim, excerpt, harmless, line
 from sandpiper.faces.tui.around import Surroundings
 from sandpiper.faces.tui.lookup import Lookup, look_up
 from sandpiper.faces.tui.naming import Naming
@@ -60,6 +60,7 @@ SAVE_SECONDS = 1.0  # between two notes on the disk of what was read
 ROUND_TRIPS_EVERY = 3  # times that
 ADDRESS_EVERY = 30  # interfaces rarely change, and looking at them takes a while
 
+SAID_CELLS = 60  # of what we have said elsewhere, as it is confirmed
 MARKED = 50  # of our own messages
 
 
@@ -108,7 +109,7 @@ class Telling:
         self.look(room, focused=False)
         self.tell(Show(room))
         if self._profile.notes:
-            self._note(None, "reply", [line(f"· {note}") for note in self._profile.notes])
+            self._note(None, "reply", [line(note) for note in self._profile.notes])
         if self._node.settings.plain:
             self._note(None, "reply", [line(Span("PLAIN", "bold"), f" {sentences.COMPAT}")])
         await self._flush()
@@ -258,6 +259,8 @@ class Telling:
                 self._pending.changed(room, record.id, fresh=fresh, history=notice.history)
                 if not notice.mine:
                     self._came(room, (notice.clock, record.id), text)
+                elif room != self._around.shown and not notice.history:
+                    self._said_elsewhere(room, text)
             case Edit(target=target) | Retract(target=target) | React(target=target):
                 self._pending.changed(room, RecordId(target), history=notice.history)
             case Topic(text=text):
@@ -272,6 +275,11 @@ class Telling:
             case _:
                 assert_never(record.body)
         self._due.set()
+
+    def _said_elsewhere(self, room: RoomId, text: str) -> None:
+        """We have said something in a room that is not on the screen, as `/msg bob hi` does."""
+        label = self.people.room(room)
+        self._note(None, "reply", [line(dim(f"you → {label.removeprefix('@')}: "), excerpt(text, SAID_CELLS))])
 
     def _came(self, room: RoomId, place: Place, text: str) -> None:
         """A message of somebody else is here."""

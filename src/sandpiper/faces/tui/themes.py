@@ -9,17 +9,28 @@ from rich.style import Style
 from textual.theme import Theme
 
 from sandpiper.faces.colours import PALETTE
+from sandpiper.faces.emojis import shown
+from sandpiper.faces.tui.palettes import DARK, PALETTES
 
 if TYPE_CHECKING:
+    from textual.app import App
+
+    from sandpiper.faces.emojis import How
     from sandpiper.faces.tui.palettes import Palette
 
 
 class Looks:
     """What style words look like in a theme. Words of a style are separated by spaces; unknown ones raise KeyError."""
 
-    def __init__(self, palette: Palette) -> None:
+    def __init__(self, palette: Palette, emoji: How = "safe") -> None:
+        """`emoji`: how they are drawn, as `emojis.shown` takes it."""
         self.palette = palette
+        self.emoji = emoji
         self._known: dict[str, Style] = {"": Style(color=palette.text)}
+
+    def drawn(self, text: str) -> str:
+        """A text with its emoji as they are to be drawn."""
+        return shown(text, self.emoji)
 
     def style(self, words: str) -> Style:
         """The style of these words, for example "dim", "bold nick 3", "colour 33" (see `spans`)."""
@@ -74,6 +85,14 @@ class Looks:
             "marked": Style(color=p.text, bgcolor=p.marked),
             "bar": Style(bgcolor=p.bar),
         }
+
+
+def looks_of(app: App[object]) -> Looks:
+    """The looks of an app: those it has, or those of its theme."""
+    looks = getattr(app, "looks", None)
+    if isinstance(looks, Looks):
+        return looks
+    return Looks(next((palette for palette in PALETTES.values() if palette.name == app.theme), DARK))
 
 
 def textual_theme(palette: Palette) -> Theme:

@@ -29,7 +29,7 @@ Presence = Literal["here", "away", "gone"]
 
 
 class Us(Struct, frozen=True):
-    """Who we are in this run. `address` is where others on this network reach us; `home` what is kept where."""
+    """Who we are in this run. `address` is where others on this network reach us."""
 
     key: PeerKey
     nick: str

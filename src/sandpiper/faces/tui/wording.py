@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from sandpiper.faces.people import PLAIN_MARK, PLAIN_ROOM
 from sandpiper.faces.spans import Line, Span
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sandpiper.faces.tui.views import Around, PeerView, RoomView
     from sandpiper.wire.ids import RoomId
 
@@ -32,6 +36,14 @@ _KEY_NAMES = {
     "underscore": "_",
 }
 _PATHS = ("lan", "direct", "relay")  # those that have a colour, best first
+
+
+def drawn_around(around: Around, drawn: Callable[[str], str]) -> Around:
+    """The same with all that people have named themselves as it is to be drawn."""
+    rooms = (replace(room, label=drawn(room.label), topic=drawn(room.topic)) for room in around.rooms)
+    peers = (replace(peer, name=drawn(peer.name), status=drawn(peer.status)) for peer in around.peers)
+    us = replace(around.us, nick=drawn(around.us.nick), status=drawn(around.us.status))
+    return replace(around, us=us, rooms=tuple(rooms), peers=tuple(peers))
 
 
 # ---------------------------------------------------------------- who and where

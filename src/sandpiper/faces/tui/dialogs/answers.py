@@ -11,7 +11,8 @@ from textual.widget import Widget
 from typing_extensions import override
 
 from sandpiper.faces.spans import columns
-from sandpiper.faces.tui.dialogs.dialog import Dialog, Result, looks_of
+from sandpiper.faces.tui.dialogs.dialog import Dialog, Result
+from sandpiper.faces.tui.themes import looks_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +52,7 @@ class Chip(Widget, can_focus=True):
 
     @override
     def render(self) -> RenderResult:
-        looks, answer = looks_of(self), self.answer
+        looks, answer = looks_of(self.app), self.answer
         palette = looks.palette
         back = {"good": palette.good, "bad": palette.error, "other": palette.chip}[answer.tone]
         ink = palette.text if answer.tone == "other" else palette.background

@@ -16,15 +16,15 @@ from typing_extensions import override
 
 from sandpiper.faces.emojis import shown
 from sandpiper.faces.spans import Line, columns, harmless, line
-from sandpiper.faces.tui.palettes import DARK, PALETTES
-from sandpiper.faces.tui.themes import Looks
+from sandpiper.faces.tui.themes import looks_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from textual import events
     from textual.app import ComposeResult
-    from textual.widget import Widget
+
+    from sandpiper.faces.tui.themes import Looks
 
 Result = TypeVar("Result")
 
@@ -38,7 +38,7 @@ def styled(looks: Looks, *lines: Line) -> Text:
         if number:
             text.append("\n")
         for part in harmless(spans):
-            text.append(shown(part.text), looks.style(part.style))
+            text.append(looks.drawn(part.text), looks.style(part.style))
     return text
 
 
@@ -66,7 +66,7 @@ class Paragraph(Static):
     def show(self, *lines: Line) -> None:
         """Show these lines instead. Only while the dialog is open."""
         self._lines = lines
-        self.update(styled(looks_of(self), *lines))
+        self.update(styled(looks_of(self.app), *lines))
 
 
 class Box(VerticalScroll):
@@ -191,7 +191,7 @@ class Dialog(ModalScreen[Result], Generic[Result]):
     @property
     def looks(self) -> Looks:
         """What style words look like in the theme of the app."""
-        return looks_of(self)
+        return looks_of(self.app)
 
     @property
     def box(self) -> Box:
@@ -243,12 +243,6 @@ class Dialog(ModalScreen[Result], Generic[Result]):
         if not self.box.region.contains(event.screen_x, event.screen_y):
             event.stop()
             self.done(None)
-
-
-def looks_of(node: Widget) -> Looks:
-    """What style words look like in the theme of the app in which a widget is."""
-    name = node.app.theme
-    return Looks(next((palette for palette in PALETTES.values() if palette.name == name), DARK))
 
 
 def _plain(spans: Line) -> str:

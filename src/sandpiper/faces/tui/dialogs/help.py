@@ -24,7 +24,9 @@ NARROW = 56  # cells of the page
 WRITING = (
     ("Enter", "send"),
     ("Shift+Enter", "new line; Alt+Enter and Ctrl+J as well"),
-    ("Tab", "complete a /command, a @name, an :emoji: or a word in `code`"),
+    ("Tab", "complete a /command and what belongs to it, a #room, a @name or an :emoji:"),
+    ("Ctrl+P, Ctrl+N", "what you sent before, and back"),
+    ("Ctrl+D", "in an empty line: say goodbye and end"),
     ("//", "begin a message with a slash"),
 )
 SELECTING = (
@@ -35,6 +37,8 @@ SELECTING = (
     ("e", "change it, if it is yours"),
     ("d", "delete it, if it is yours"),
 )
+SEARCHING = (("Ctrl+R", "in the search: this room only, or all rooms"),)
+MOUSE = ("Mouse", "click on rooms, people and hints; drag to select text; a double click selects a message")
 NUMBERS = ("Alt+1 to Alt+9", "go to a room by its number")
 ESCAPE = ("Esc", "back to writing; in a box like this one: close it")
 
@@ -66,7 +70,7 @@ class HelpDialog(Dialog[None]):
         keys = [(" ".join(map(_spelled, key.keys)), key.help) for key in self._keys if key.keys]
         commands = [(command.usage, command.help) for command in COMMANDS]
         for title, rows in (
-            ("Keys", [*keys, NUMBERS, ESCAPE]),
+            ("Keys", [*keys, NUMBERS, *SEARCHING, ESCAPE, MOUSE]),
             ("Writing", WRITING),
             ("A selected message", SELECTING),
             ("Commands", commands),

@@ -14,7 +14,8 @@ from textual.strip import Strip
 from typing_extensions import override
 
 from sandpiper.faces.spans import Line, Span, columns, line, text_of
-from sandpiper.faces.tui.dialogs.dialog import Dialog, Entry, Result, looks_of, styled
+from sandpiper.faces.tui.dialogs.dialog import Dialog, Entry, Result, styled
+from sandpiper.faces.tui.themes import looks_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +74,7 @@ class Picks(ScrollView, can_focus=True):
         """Offer these rows; `nothing` is said when there are none."""
         self._rows = tuple(rows)
         self._nothing = nothing
-        self._looks = looks_of(self)
+        self._looks = looks_of(self.app)
         self.virtual_size = Size(0, max(1, len(self._rows)))
         self.choose(chosen)
         self.refresh(layout=True)

@@ -1,1 +1,1 @@
-"""The transcript: entries in order (`window`), as lines (`layout`), on the screen (`widget`)."""
+"""The transcript: entries in order (`sheet`), as lines (`layout`), on the screen (`widget`)."""

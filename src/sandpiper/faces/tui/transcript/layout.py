@@ -1,7 +1,7 @@
 """How an entry looks as lines of styled text, at a width. Pure; the words of styles are those of `themes.Looks`.
 
-Wide: the time (only when it changes), the author's name right-aligned, a bar in the author's colour, the text. Where
-that would leave the text fewer than 46 cells, names stand above their text.
+Wide: the time (only when it changes), the author's name right-aligned, a bar in the author's colour, the text. On
+narrow screens names stand above their text.
 """
 
 from __future__ import annotations

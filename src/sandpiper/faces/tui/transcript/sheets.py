@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sandpiper.wire.ids import PeerKey, RoomId
 
 MAX_SHEETS = 8  # rooms at hand, so that going back to one takes no time
+MAX_KEPT = 50  # notes of a room that is not at hand, and rooms with such notes
 MAX_FAR = 1_000  # answered messages that are far above what is at hand
 
 
@@ -42,6 +43,7 @@ class Sheets:
         self._reads: dict[RoomId, Place | None] = {}
         self._cells: dict[RoomId, int] = {}  # the width of the column of names; it only grows
         self._far: OrderedDict[RecordId, Message] = OrderedDict()
+        self._kept: OrderedDict[RoomId, deque[Note]] = OrderedDict()  # notes for rooms that are not at hand
         self._notes = 0
 
     @property
@@ -65,6 +67,8 @@ class Sheets:
         found = self._sheets[room] = RoomSheet(Sheet(layout.block), layout)
         if len(self._sheets) > MAX_SHEETS:
             self._sheets.popitem(last=False)
+        for note in self._kept.pop(room, ()):
+            self.note(room, note)
         return found.sheet
 
     def empty(self) -> None:
@@ -75,6 +79,7 @@ class Sheets:
     def forget(self, room: RoomId) -> None:
         """A room was left."""
         self._sheets.pop(room, None)
+        self._kept.pop(room, None)
         self._names.pop(room, None)
         self._cells.pop(room, None)
         self._reads.pop(room, None)
@@ -120,9 +125,15 @@ class Sheets:
     def note(self, room: RoomId, note: Note) -> None:
         """Lines that are no message."""
         sheet = self.get(room)
-        if sheet is not None:
-            self._notes += 1
-            sheet.add(of_note(note, self._notes))
+        if sheet is None:  # it comes on the screen in a moment, or the person looks there later
+            kept = self._kept.setdefault(room, deque(maxlen=MAX_KEPT))
+            kept.append(note)
+            self._kept.move_to_end(room)
+            if len(self._kept) > MAX_KEPT:
+                self._kept.popitem(last=False)
+            return
+        self._notes += 1
+        sheet.add(of_note(note, self._notes))
 
     def named(self, room: RoomId, who: dict[PeerKey, Who]) -> None:
         """What authors of a room are called."""

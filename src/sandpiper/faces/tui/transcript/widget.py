@@ -132,6 +132,8 @@ class Transcript(View, can_focus=True):
     def note(self, note: Note) -> None:
         """Lines that are no message, for their room or the one on the screen."""
         room = note.room or self.room
+        if note.kind == "trouble" and self.sheets.get(room) is None:
+            room = self.room  # what is wrong is said where the person looks
         if room is not None and room == self.room:
             self._change(lambda: self.sheets.note(room, note))
         elif room is not None:

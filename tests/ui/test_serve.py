@@ -1,0 +1,383 @@
+"""`sandpiper serve` as a real process: one port for everything, settings, signals, and how it ends. On 127.0.0.1."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typing_extensions import override
+
+from sandpiper.crypto.identity import Identity
+from sandpiper.hub.http import METRICS
+from tests.process import Process
+from tests.program import SANDPIPER
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+
+HOST = "127.0.0.1"
+WAIT = 10.0
+STARTED = re.compile(r"serving the chat on port (\d+)")
+PINNED = re.compile(r"to pin: ((?:[0-9A-F]{2}:){31}[0-9A-F]{2})")
+Line = dict[str, Any]
+
+
+class Served(Process[str]):
+    """A hub, and what it tells on stderr."""
+
+    def __init__(self, home: Path, *args: str, env: dict[str, str] | None = None) -> None:
+        self.lines: list[str] = []
+        command = (str(SANDPIPER), "serve", "--port", "0", "--host", HOST, *args)
+        told = {**os.environ, "SANDPIPER_HOME": str(home), **(env or {})}
+        super().__init__(subprocess.Popen(command, env=told, text=True, stderr=subprocess.PIPE))
+        self.follow(self._read)
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self._changed:
+                self.lines.append(line)
+                self._changed.notify_all()
+
+    @override
+    def told(self) -> str:
+        return "".join(self.lines[-30:])
+
+    def tells(self, words: str) -> None:
+        self.until(lambda me: words in "".join(me.lines), words)
+
+    @property
+    def port(self) -> int:
+        self.tells("serving the chat")
+        found = STARTED.search("".join(self.lines))
+        assert found is not None
+        return int(found[1])
+
+    @property
+    def pin(self) -> str:
+        self.tells("to pin: ")
+        found = PINNED.search("".join(self.lines))
+        assert found is not None
+        return found[1]
+
+    def get(self, path: str, scheme: str = "http") -> tuple[int, str, str]:
+        """Status, kind and body of a page."""
+        try:
+            context = _trusting() if scheme == "https" else None
+            with urllib.request.urlopen(f"{scheme}://{HOST}:{self.port}{path}", timeout=WAIT, context=context) as page:
+                return page.status, page.headers["Content-Type"], page.read().decode()
+        except urllib.error.HTTPError as exc:
+            with exc:
+                return exc.code, exc.headers["Content-Type"], exc.read().decode()
+
+    def metric(self, name: str) -> float:
+        found = re.search(rf"^sandpiper_hub_{re.escape(name)} (\S+)$", self.get("/metrics")[2], re.MULTILINE)
+        assert found is not None, name
+        return float(found[1])
+
+
+class Guest:
+    """A raw socket, or TLS over one."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.file = sock.makefile("rb")
+
+    def send(self, *lines: Line) -> None:
+        self.sock.sendall(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+
+    def line(self) -> Line:
+        raw = self.file.readline()
+        assert raw.endswith(b"\n"), "the hub has closed"
+        line = json.loads(raw)
+        assert isinstance(line, dict)
+        return line
+
+    def next(self, kind: str) -> Line:
+        while (line := self.line())["type"] != kind:
+            pass
+        return line
+
+    def rest(self) -> list[Line]:
+        return [json.loads(raw) for raw in self.file.read().splitlines()]
+
+    def nick(self, nick: str) -> None:
+        self.send({"type": "nick", "nick": nick})
+        assert self.next("nick")["text"] == f"nick set to {nick}"
+
+
+def _trusting() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+Serve = Callable[..., Served]
+Connect = Callable[..., Guest]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    with contextlib.ExitStack() as stack:
+        yield lambda *args, **more: stack.enter_context(Served(tmp_path / "home", *args, **more))
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    with contextlib.ExitStack() as stack:
+
+        def go(hub: Served, *, tls: bool = False) -> Guest:
+            sock = stack.enter_context(socket.create_connection((HOST, hub.port), timeout=WAIT))
+            if tls:
+                sock = stack.enter_context(_trusting().wrap_socket(sock))
+            guest = Guest(sock)
+            stack.callback(guest.file.close)
+            return guest
+
+        yield go
+
+
+LOOPS = pytest.mark.parametrize("loop", ["--no-uvloop", ""], ids=["asyncio", "uvloop"])
+
+
+# ---------------------------------------------------------------- one port
+
+
+@LOOPS
+def test_guests_with_and_without_tls_meet_on_one_port(serve: Serve, connect: Connect, loop: str):
+    hub = serve("--tls", "self-signed", "--no-history", *filter(None, [loop]))
+    alice, bob = connect(hub), connect(hub, tls=True)
+    alice.nick("alice")
+    bob.nick("bob")
+    bob.send({"type": "msg", "text": "over TLS " + "x" * 15_000})
+    for guest in (alice, bob):
+        assert guest.next("msg")["text"].startswith("over TLS")
+    alice.send({"type": "msg", "text": "in the clear"})
+    assert bob.next("msg")["text"] == "in the clear"
+    assert isinstance(bob.sock, ssl.SSLSocket)
+    shown = bob.sock.getpeercert(binary_form=True)
+    assert shown is not None
+    import hashlib
+
+    assert hashlib.sha256(shown).digest().hex(":").upper() == hub.pin
+    assert (hub.process.poll(), hub.metric("guests"), hub.metric("messages_total")) == (None, 2, 2)
+
+
+@LOOPS
+def test_lines_piped_in_over_tls_are_said_also_when_the_end_comes_at_once(serve: Serve, connect: Connect, loop: str):
+    hub = serve("--tls", "self-signed", "--no-history", *filter(None, [loop]))
+    alice = connect(hub)
+    alice.nick("alice")
+    for number in range(5):
+        pipe = connect(hub, tls=True)
+        pipe.send({"type": "msg", "text": f"{number}"})
+        assert isinstance(pipe.sock, ssl.SSLSocket)
+        with contextlib.suppress(OSError):
+            pipe.sock.unwrap()
+        assert alice.next("msg")["text"] == f"{number}"
+    assert "returning true" not in hub.told()
+
+
+@LOOPS
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_health_and_metrics_are_on_the_same_port(serve: Serve, scheme: str, loop: str):
+    hub = serve("--tls", "self-signed", "--no-history", *filter(None, [loop]))
+    status, kind, body = hub.get("/healthz", scheme)
+    assert (status, kind, json.loads(body)["status"]) == (200, "application/json", "ok")
+    status, kind, body = hub.get("/metrics", scheme)
+    assert (status, kind) == (200, METRICS)
+    assert "\nsandpiper_hub_guests 0\n" in body
+    assert hub.get("/", scheme)[0] == 404
+
+
+def test_metrics_can_be_switched_off(serve: Serve):
+    assert serve("--metrics", "off", "--no-history").get("/metrics")[0] == 404
+
+
+def test_whoever_only_listens_hears_what_is_said(serve: Serve, connect: Connect):
+    hub = serve("--no-history", "--motd", "be kind")
+    quiet, alice = connect(hub), connect(hub)
+    assert quiet.line()["text"] == "be kind"
+    alice.nick("alice")
+    alice.send({"type": "msg", "text": "hi"})
+    assert quiet.next("msg")["text"] == "hi"
+
+
+def test_a_native_link_is_refused_with_a_line(serve: Serve, connect: Connect):
+    peer = connect(serve("--no-history"))
+    peer.sock.sendall(b"SANDPIPER/1\n")
+    assert [line["code"] for line in peer.rest()] == ["not_served"]
+
+
+def test_tls_where_there_is_none_is_refused_as_tls_programs_understand(serve: Serve, connect: Connect):
+    with pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"):
+        connect(serve("--no-history"), tls=True)
+
+
+def test_with_tls_only_nothing_is_said_in_the_clear(serve: Serve, connect: Connect):
+    hub = serve("--tls", "self-signed", "--tls-only", "--no-history")
+    plain = connect(hub)
+    plain.send({"type": "nick", "nick": "eve"})
+    assert [line["code"] for line in plain.rest()] == ["tls_only"]
+    connect(hub, tls=True).nick("alice")
+
+
+def test_guests_must_know_the_password_of_the_hub(serve: Serve, connect: Connect, tmp_path: Path):
+    file = tmp_path / "password"
+    file.write_text("swan lake\n")
+    hub = serve("--password-file", str(file), "--no-history")
+    alice, eve = connect(hub), connect(hub)
+    alice.send({"type": "password", "password": "swan lake"}, {"type": "nick", "nick": "alice"})
+    assert alice.next("nick")["text"] == "nick set to alice"
+    eve.send({"type": "nick", "nick": "eve"}, *({"type": "password", "password": "goose"} for _ in range(2)))
+    assert [line["code"] for line in eve.rest()] == ["locked", "wrong_password", "wrong_password"]
+    alice.send({"type": "msg", "text": "alone"})
+    assert alice.line()["text"] == "alone", "nobody has come or gone"
+    assert "swan" not in hub.told()
+
+
+# ---------------------------------------------------------------- the end
+
+
+@LOOPS
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_says_goodbye_after_everything_else(
+    serve: Serve, connect: Connect, number: signal.Signals, code: int, loop: str
+):
+    hub = serve("--tls", "self-signed", *filter(None, [loop]))
+    alice, bob = connect(hub), connect(hub, tls=True)
+    alice.nick("alice")
+    bob.nick("bob")
+    alice.send(*({"type": "msg", "text": f"{n}"} for n in range(100)))
+    alice.next("msg")
+    hub.process.send_signal(number)
+    lines = bob.rest()
+    assert [line["text"] for line in lines if line["type"] == "msg"] == [f"{n}" for n in range(100)]
+    assert (lines[-1]["type"], lines[-1]["code"]) == ("notice", "closing")
+    assert hub.ended() == code
+    again = serve()
+    carol = connect(again)
+    carol.send({"type": "history", "limit": 100})
+    assert [line["text"] for line in carol.next("history")["messages"]] == [f"{n}" for n in range(100)]
+
+
+def test_a_second_signal_does_not_wait_for_guests(serve: Serve, connect: Connect):
+    hub = serve("--no-history")
+    deaf = connect(hub)
+    deaf.nick("deaf")
+    hub.process.send_signal(signal.SIGTERM)
+    hub.tells("the hub closes")
+    hub.process.send_signal(signal.SIGTERM)
+    assert hub.ended(2) in (-signal.SIGTERM, 0)
+
+
+# ---------------------------------------------------------------- settings
+
+
+def test_sighup_takes_over_what_it_can_and_names_the_rest(serve: Serve, connect: Connect, tmp_path: Path):
+    key = Identity(bytes(32)).key.hex()
+    file = tmp_path / "hub.toml"
+    file.write_text('motd = "old"\ntls = "self-signed"\nno_history = true\n')
+    hub = serve("--config", str(file))
+    old = hub.pin
+    assert connect(hub).line()["text"] == "old"
+    kept = tmp_path / "home" / "hub" / "tls.pem"
+    kept.unlink()
+    file.write_text(
+        f'motd = "new"\ntls = "self-signed"\nno_history = true\noperators = ["{key}"]\nguest_rate = 5\nconections = 1\n'
+    )
+    hub.process.send_signal(signal.SIGHUP)
+    hub.tells("only a restart changes: guest_rate")
+    assert "changed: motd, operators\n" in hub.told()
+    assert "'conections' is not a setting of a hub and is ignored. Did you mean connections?" in hub.told()
+    assert connect(hub).line()["text"] == "new"
+    shown = ssl.get_server_certificate((HOST, hub.port))
+    assert shown in kept.read_text()
+    assert old not in hub.lines[-2]
+    file.write_text("port = ")
+    hub.process.send_signal(signal.SIGHUP)
+    hub.tells("settings stay as they were")
+    assert (hub.get("/healthz")[0], hub.metric("reloads_total")) == (200, 1)
+
+
+def test_the_flag_wins_over_the_environment_and_that_over_the_file(serve: Serve, connect: Connect, tmp_path: Path):
+    file = tmp_path / "hub.toml"
+    file.write_text('motd = "file"\nno_history = true\n')
+    assert connect(serve("--config", str(file))).line()["text"] == "file"
+    env = {"SANDPIPER_HUB_MOTD": "environment"}
+    assert connect(serve("--config", str(file), env=env)).line()["text"] == "environment"
+    assert connect(serve("--config", str(file), "--motd", "flag", env=env)).line()["text"] == "flag"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--roles", "chat,relay"], "This Sandpiper cannot serve as relay yet. Serve the chat: --roles chat"),
+        (["--guest-rate", "fast"], "--guest-rate: guest_rate cannot be 'fast': it is not a number."),
+        (["--operator", "me"], "a public key: 64 hexadecimal digits"),
+        (["--config", "nowhere.toml"], "There is no file nowhere.toml."),
+        (["--tls-cert", "c.pem"], "A certificate needs its key"),
+        (["--tls-cert", "c.pem", "--tls-key", "k.pem"], "Cannot read c.pem: No such file or directory."),
+        (["--password-file", "/"], "Cannot read the password file /: Is a directory."),
+        (["--tls-only"], "tls_only needs a certificate."),
+        (["--no-history", "--durable"], "no_history goes neither with history nor with durable."),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_mistakes_are_named_and_end_with_2(serve: Serve, args: list[str], words: str):
+    hub = serve(*args)
+    hub.tells(words)
+    assert hub.ended() == 2
+    assert "Traceback" not in hub.told()
+
+
+def test_a_bad_settings_file_is_named_with_its_line(serve: Serve, tmp_path: Path):
+    file = tmp_path / "hub.toml"
+    file.write_text('motd = "hi"\nport = many\n')
+    hub = serve("--config", str(file))
+    hub.tells(f"{file}:2: this is not valid TOML")
+    assert hub.ended() == 2
+
+
+def test_a_port_in_use_is_named(serve: Serve):
+    first = serve("--no-history")
+    second = serve("--no-history", "--port", str(first.port))
+    second.tells(f"Port {first.port} of {HOST} is in use by another program. Choose another one with --port.")
+    assert second.ended() == 3
+
+
+def test_two_hubs_do_not_share_a_history(serve: Serve):
+    first = serve()
+    assert first.get("/healthz")[0] == 200
+    second = serve()
+    second.tells("Another hub uses the history")
+    assert second.ended() == 1
+
+
+def test_the_log_has_no_text_no_nick_and_no_address(serve: Serve, connect: Connect, tmp_path: Path):
+    hub = serve("--debug", "--no-history")
+    alice = connect(hub)
+    alice.nick("marigold")
+    alice.send({"type": "msg", "text": "periwinkle"})
+    alice.next("msg")
+    for _ in range(20):
+        alice.sock.sendall(b"hydrangea\n")
+    assert alice.rest()[-1]["code"] == "too_many_errors"
+    hub.process.terminate()
+    assert hub.ended() == 0
+    logged = (tmp_path / "home" / "log" / "hub" / "sandpiper.log").read_text()
+    assert "too_many_errors" in logged
+    for word in ("marigold", "periwinkle", "hydrangea"):
+        assert word not in logged
+        assert word not in hub.told()
+    assert str(alice.sock.getsockname()[1]) not in logged
