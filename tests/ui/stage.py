@@ -145,6 +145,9 @@ class Stage:
     def typing(self, room: RoomId) -> None:
         self.calls.append(("typing", room))
 
+    def open_direct(self, key: PeerKey) -> None:
+        self.calls.append(("open_direct", key))
+
     def verify(self, key: PeerKey, *, verified: bool) -> None:
         self.calls.append(("verify", key, verified))
 

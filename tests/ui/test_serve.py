@@ -34,9 +34,12 @@ Line = dict[str, Any]
 class Served(Process[str]):
     """A hub, and what it tells on stderr."""
 
-    def __init__(self, home: Path, *args: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, home: Path, *args: str, env: dict[str, str] | None = None, most_kib: int = 0) -> None:
+        """No file may become larger than `most_kib`, as on a full disk (0: any)."""
         self.lines: list[str] = []
-        command = (str(SANDPIPER), "serve", "--port", "0", "--host", HOST, *args)
+        command: tuple[str, ...] = (str(SANDPIPER), "serve", "--port", "0", "--host", HOST, *args)
+        if most_kib:
+            command = ("bash", "-c", f'ulimit -f {most_kib}; exec "$@"', "bash", *command)
         told = {**os.environ, "SANDPIPER_HOME": str(home), **(env or {})}
         super().__init__(subprocess.Popen(command, env=told, text=True, stderr=subprocess.PIPE))
         self.follow(self._read)
@@ -94,6 +97,11 @@ class Guest:
 
     def send(self, *lines: Line) -> None:
         self.sock.sendall(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+
+    def wake(self) -> "Guest":
+        """A blank line, so that the hub need not wait to see whether this is a guest that only listens."""
+        self.sock.sendall(b"\n")
+        return self
 
     def line(self) -> Line:
         raw = self.file.readline()
@@ -186,6 +194,33 @@ def test_lines_piped_in_over_tls_are_said_also_when_the_end_comes_at_once(serve:
             pipe.sock.unwrap()
         assert alice.next("msg")["text"] == f"{number}"
     assert "returning true" not in hub.told()
+
+
+@LOOPS
+def test_a_tls_greeting_in_pieces_is_put_together(serve: Serve, connect: Connect, loop: str):
+    hub = serve("--tls", "self-signed", "--no-history", *filter(None, [loop]))
+    for _ in range(5):
+        raw = connect(hub)
+        raw.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        heard, to_say = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = _trusting().wrap_bio(heard, to_say)
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                said = to_say.read()
+                for piece in (said[:1], said[1:7], said[7:100], said[100:]):
+                    raw.sock.sendall(piece)
+                heard.write(raw.sock.recv(65_536))
+        tls.write(b'{"type":"ping","n":7}\n')
+        raw.sock.sendall(to_say.read())
+        while True:
+            try:
+                assert json.loads(tls.read()) == {"type": "pong", "n": 7}
+                break
+            except ssl.SSLWantReadError:
+                heard.write(raw.sock.recv(65_536))
 
 
 @LOOPS
@@ -290,7 +325,7 @@ def test_sighup_takes_over_what_it_can_and_names_the_rest(serve: Serve, connect:
     file.write_text('motd = "old"\ntls = "self-signed"\nno_history = true\n')
     hub = serve("--config", str(file))
     old = hub.pin
-    assert connect(hub).line()["text"] == "old"
+    assert connect(hub).wake().line()["text"] == "old"
     kept = tmp_path / "home" / "hub" / "tls.pem"
     kept.unlink()
     file.write_text(
@@ -300,7 +335,7 @@ def test_sighup_takes_over_what_it_can_and_names_the_rest(serve: Serve, connect:
     hub.tells("only a restart changes: guest_rate")
     assert "changed: motd, operators\n" in hub.told()
     assert "'conections' is not a setting of a hub and is ignored. Did you mean connections?" in hub.told()
-    assert connect(hub).line()["text"] == "new"
+    assert connect(hub).wake().line()["text"] == "new"
     shown = ssl.get_server_certificate((HOST, hub.port))
     assert shown in kept.read_text()
     assert old not in hub.lines[-2]
@@ -313,10 +348,10 @@ def test_sighup_takes_over_what_it_can_and_names_the_rest(serve: Serve, connect:
 def test_the_flag_wins_over_the_environment_and_that_over_the_file(serve: Serve, connect: Connect, tmp_path: Path):
     file = tmp_path / "hub.toml"
     file.write_text('motd = "file"\nno_history = true\n')
-    assert connect(serve("--config", str(file))).line()["text"] == "file"
+    assert connect(serve("--config", str(file))).wake().line()["text"] == "file"
     env = {"SANDPIPER_HUB_MOTD": "environment"}
-    assert connect(serve("--config", str(file), env=env)).line()["text"] == "environment"
-    assert connect(serve("--config", str(file), "--motd", "flag", env=env)).line()["text"] == "flag"
+    assert connect(serve("--config", str(file), env=env)).wake().line()["text"] == "environment"
+    assert connect(serve("--config", str(file), "--motd", "flag", env=env)).wake().line()["text"] == "flag"
 
 
 @pytest.mark.parametrize(
@@ -354,6 +389,30 @@ def test_a_port_in_use_is_named(serve: Serve):
     second = serve("--no-history", "--port", str(first.port))
     second.tells(f"Port {first.port} of {HOST} is in use by another program. Choose another one with --port.")
     assert second.ended() == 3
+
+
+def test_a_request_that_does_not_end_is_not_waited_for(serve: Serve, connect: Connect):
+    hub = serve("--no-history")
+    slow = connect(hub)
+    slow.sock.sendall(b"GET / HTTP/1.1\r\n")
+    assert slow.rest() == []
+    assert 'sandpiper_hub_turned_away_total{why="slow"} 1\n' in hub.get("/metrics")[2]
+
+
+def test_a_history_that_cannot_be_written_is_no_good_health(serve: Serve, connect: Connect):
+    hub = serve("--guest-rate", "1e6", most_kib=200)
+    alice = connect(hub)
+    alice.nick("alice")
+    for number in range(200):
+        alice.send({"type": "msg", "text": os.urandom(4000).hex()})
+        alice.next("msg")
+        if number % 20 == 0 and hub.get("/healthz")[0] != 200:
+            break
+    hub.until(lambda me: me.get("/healthz")[0] == 503, "503")
+    assert json.loads(hub.get("/healthz")[2])["status"] == "failing"
+    assert hub.metric("history_failing") == 1
+    alice.send({"type": "msg", "text": "the chat goes on"})
+    assert alice.next("msg")["text"] == "the chat goes on"
 
 
 def test_two_hubs_do_not_share_a_history(serve: Serve):

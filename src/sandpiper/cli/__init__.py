@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sandpiper import __version__
+from sandpiper.cli.connecting import connect, server
 from sandpiper.cli.entry import run
 from sandpiper.cli.founding import go_style, p2pchat
 from sandpiper.cli.lookups import doctor, history, peers, rooms
@@ -52,7 +53,7 @@ def completion(shell: str) -> int:
     return EXIT_OK
 
 
-for _command in (history, rooms, peers, doctor, config, serve):
+for _command in (connect, server, history, rooms, peers, doctor, config, serve):
     sandpiper.add_command(_command)
 
 

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from sandpiper.store.profile import Profile
 
 
-def chat(options: Options) -> int:
-    """Chat until the end, on the whole screen where there is one; the exit code."""
+def chat(options: Options, *, hub: str = "") -> int:
+    """Chat until the end, on the whole screen where there is one, with a `hub` (its address) or without; the exit
+    code.
+    """
     from sandpiper.faces import logs
 
     paths, loaded = options.load()
@@ -32,16 +34,18 @@ def chat(options: Options) -> int:
         options.narrate(problem)
     on_terminal = not options.json and not _is_dumb() and is_terminal(sys.stdin) and is_terminal(sys.stdout)
     if not on_terminal or not is_terminal(sys.stderr) or "plain" in switches:  # the screen is drawn on stderr
-        return _line_mode(options, paths, loaded, narrator, prompt=on_terminal)
+        return _line_mode(options, paths, loaded, narrator, prompt=on_terminal, hub=hub)
     if narrator is not None:
         import logging
 
         logging.getLogger().removeHandler(narrator)  # the screen is no place for a log; the file has it all
         logging.raiseExceptions = False
-    return _full_screen(options, paths, loaded, log_file=None if problem else paths.log_dir / "sandpiper.log")
+    return _full_screen(options, paths, loaded, log_file=None if problem else paths.log_dir / "sandpiper.log", hub=hub)
 
 
-def _line_mode(options: Options, paths: Paths, loaded: Loaded, narrator: Narrator | None, *, prompt: bool) -> int:
+def _line_mode(
+    options: Options, paths: Paths, loaded: Loaded, narrator: Narrator | None, *, prompt: bool, hub: str
+) -> int:
     import asyncio
 
     from sandpiper.faces import line
@@ -56,6 +60,7 @@ def _line_mode(options: Options, paths: Paths, loaded: Loaded, narrator: Narrato
         quiet="quiet" in switches,
         linger=settings.linger,
         history_lines=settings.history_lines,
+        hub=hub,
     )
     network_settings = node_settings(settings, multicast="no_multicast" not in switches)
     asked = can_ask(options)
@@ -64,7 +69,7 @@ def _line_mode(options: Options, paths: Paths, loaded: Loaded, narrator: Narrato
         return asyncio.run(line.run(profile, network_settings, chosen, narrator))
 
 
-def _full_screen(options: Options, paths: Paths, loaded: Loaded, *, log_file: Path | None) -> int:
+def _full_screen(options: Options, paths: Paths, loaded: Loaded, *, log_file: Path | None, hub: str) -> int:
     from sandpiper.config import set_value
     from sandpiper.faces.settings import TuiSettings, node_settings
     from sandpiper.faces.tui.background import chosen_theme

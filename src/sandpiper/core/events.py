@@ -10,8 +10,8 @@ from sandpiper.wire.frames import AnyFrame
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 from sandpiper.wire.records import AnyBody, Head, Record
 
-RoomKind = Literal["open", "direct"]
-"""How a room admits; pinned when it is first joined. Later issues add private, hub and plain."""
+RoomKind = Literal["open", "direct", "hub"]
+"""How a room admits; pinned when it is first joined. Those of hubs are no rooms of the engine."""
 PathKind = Literal["lan", "direct", "relay"]
 
 

@@ -70,4 +70,3 @@ class CatchUp:
     def stop(self) -> None:
         """Nothing is on its way any more."""
         self.room = self._again = None
-

@@ -5,16 +5,19 @@ we called. Pure.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from sandpiper.errors import TrustError
 from sandpiper.wire.hub import AUTH_DOMAIN, FEATURES, HUB_VERSION
-from sandpiper.wire.hub.answers import Challenge, Error, HelloBack
 from sandpiper.wire.hub.asks import Ask, Auth, Hello, Nick
 from sandpiper.wire.ids import PeerKey
 from sandpiper.wire.limits import KEY_BYTES, MAX_NICK_CHARS
 from sandpiper.wire.text import clean_line, clean_nick
+
+if TYPE_CHECKING:
+    from sandpiper.wire.hub.answers import Challenge, Error, HelloBack
 
 HELLO_SECONDS = 8.0  # a hub that has not answered hello is a founding one; far tunnels answer within two
 NICK_SECONDS = 8.0  # for every answer after that

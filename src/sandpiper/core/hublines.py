@@ -11,22 +11,27 @@ from sandpiper.wire.hub.answers import (
     AnyAnswer,
     Edited,
     Error,
+    Joined,
     Kept,
     Member,
     Notice,
     Reacted,
     Retracted,
+    RoomLine,
+    RoomList,
     Said,
     TopicSet,
+    WhoList,
 )
 from sandpiper.wire.hub.asks import MAX_CLIENT_ID_CHARS
 from sandpiper.wire.hub.lines import BadAnswer, decode_answer, safe_text
-from sandpiper.wire.limits import KEY_BYTES, MAX_SEQ, MAX_TEXT_CHARS
+from sandpiper.wire.limits import KEY_BYTES, MAX_ROOM_NAME_CHARS, MAX_SEQ, MAX_TEXT_CHARS
 from sandpiper.wire.text import clean_emoji, clean_line, clean_nick, clean_text, clean_topic
 
 MAX_SENTENCE = 400  # characters of a notice or a refusal
 MAX_CODE = 40
 MAX_EPOCH = 16  # as a hub takes it back
+MAX_MEMBERS = 1000  # names kept of a room: as many as a hub lists
 MAX_TS = 1 << 38  # seconds: year 10680
 
 
@@ -163,7 +168,17 @@ def _is_epoch(epoch: str) -> bool:
     return 0 < len(epoch) <= MAX_EPOCH and epoch.isascii() and epoch.isprintable() and "~" not in epoch
 
 
-def believed_member(member: Member) -> Member:
-    """A member of a list, safe to show."""
-    key = member.key if len(member.key) == KEY_BYTES else b""
-    return replace(member, nick=clean_nick(member.nick), key=key)
+def members_of(answer: WhoList) -> tuple[Member, ...]:
+    """Who is in a room, safe to show."""
+    return tuple(
+        replace(one, nick=clean_nick(one.nick), key=one.key if len(one.key) == KEY_BYTES else b"")
+        for one in answer.members[:MAX_MEMBERS]
+    )
+
+
+def rooms_of(answer: RoomList) -> tuple[RoomLine, ...]:
+    """The hub's rooms, safe to show."""
+    return tuple(
+        RoomLine(clean_line(one.room, MAX_ROOM_NAME_CHARS), max(0, one.members), clean_topic(one.topic), one.locked)
+        for one in answer.rooms[:MAX_MEMBERS]
+    )

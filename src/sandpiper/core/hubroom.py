@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
+from sandpiper.core.hubevents import HubCame, HubMembers, HubNote, HubRenamed
 from sandpiper.wire.hub import LOBBY
-from sandpiper.wire.hub.answers import Said
+from sandpiper.wire.hub.answers import Member, Said
 from sandpiper.wire.hub.asks import History, Join
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sandpiper.wire.hub.answers import Joined, Kept, Member
+    from sandpiper.wire.hub.answers import Joined, Kept, Notice
 
 PAGE = 200  # messages asked for at once; of the longest ones that is 12 MiB, of ordinary ones 30 KiB
 RECENT = 200  # messages that somebody new gets of what was said before
 MAX_CATCH_UP = 20_000  # messages fetched after an absence: half a minute at a hub's usual pace
 MAX_HELD = 4096  # messages that wait behind a gap; what comes beyond is fetched again
+MAX_MEMBERS = 1000  # names kept of a room: as many as a hub lists
 MAX_SEEN = 4096  # newest client ids remembered: as many as a hub does
 
 
@@ -114,6 +116,29 @@ class HubRoom:
         self._held.clear()
         self._first = 0
         self.members.clear()
+
+    # ------------------------------------------------------------ members
+
+    def listed(self, members: tuple[Member, ...], count: int) -> HubMembers:
+        """The hub has told who is here: the first of `count`."""
+        self.members = {member.nick: member for member in members}
+        self.count = max(count, len(members))
+        return HubMembers(self.name, members, self.count)
+
+    def noticed(self, notice: Notice) -> HubRenamed | HubCame | HubNote:
+        """The hub has told of something in this room."""
+        if notice.old and notice.new:
+            member = self.members.pop(notice.old, None)
+            self.members[notice.new] = Member(notice.new, member is not None and member.operator)
+            return HubRenamed(self.name, notice.old, notice.new)
+        if notice.joined or notice.left or notice.members:
+            for nick in notice.left:
+                self.members.pop(nick, None)
+            for nick in notice.joined[: max(0, MAX_MEMBERS - len(self.members))]:
+                self.members.setdefault(nick, Member(nick))
+            self.count = notice.members or max(1, self.count + len(notice.joined) - len(notice.left))
+            return HubCame(self.name, notice.joined, notice.left, notice.members, notice.text)
+        return HubNote(self.name, notice.code, notice.text)
 
     # ------------------------------------------------------------ what comes
 

@@ -206,7 +206,7 @@ def room_lines(kept: Archive, *, as_json: bool) -> Iterator[str]:
                 events.Room(
                     room=label,
                     state="joined" if row.joined else "left",
-                    kind="direct" if row.peer is not None else "open",
+                    kind="direct" if row.peer is not None else "hub" if row.kind == "hub" else "open",
                     peer=label[1:] if row.peer is not None else None,
                     topic=row.topic,
                     messages=row.messages,

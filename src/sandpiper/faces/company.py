@@ -52,7 +52,7 @@ async def who(context: Context, arguments: Arguments) -> None:
 
 def _person(context: Context, key: PeerKey, room: RoomId) -> Line:
     people, link = context.people, context.node.link(key)
-    parts: list[str | Span] = ["  ", colour(people.name(key), people.colour(key, room)), mark(context, key)]
+    parts: list[str | Span] = ["  ", colour(people.name(key, room), people.colour(key, room)), mark(context, key)]
     if link is not None:
         parts.append(dim(f"  {path_label(link.path, context.node.rtt(key))}"))
     if status := people.status.get(key):

@@ -23,6 +23,7 @@ from sandpiper.faces.stream import skipped as skipped_event
 from sandpiper.faces.terminal import Ended, PromptState, TooLong
 from sandpiper.faces.transcript import Transcript
 from sandpiper.faces.transcript import skipped as skipped_line
+from sandpiper.net.hub import parse_hub
 from sandpiper.node import Node, NodeSettings, PlainPeer
 from sandpiper.wire.text import check_room_name
 
@@ -59,6 +60,7 @@ async def run(
         SandpiperError: the node could not start, or its disk or network ended it.
     """
     room_name = check_room_name(settings.room)
+    hub = parse_hub(settings.hub) if settings.hub else None
     terminal = _terminal(settings)
     node = Node(profile.identity, profile.nick, profile.history, node_settings)
     face = LineFace(node, profile, settings, terminal)
@@ -72,7 +74,8 @@ async def run(
             async with node:
                 if node_settings.plain:
                     node.join(PLAIN_ROOM_NAME)  # the old dialect knows no other
-                face.started(node.join(room_name))
+                room = node.join(room_name)
+                face.started(node.connect_hub(hub) if hub is not None else room)
                 reason = await face.live()
         finally:
             await terminal.close()

@@ -67,6 +67,8 @@ class People:
             return self.plain[key] + PLAIN_MARK
         names = self._node.names
         known = self._node.room(room) if room is not None else None
+        if known is not None and known.kind == "hub" and key != self._node.key:
+            return known.nicks.get(key) or short(key)  # the hub answers for its names; they are none of ours
         if known is not None and names.nick(key) == short(key) and (nick := known.nicks.get(key)):
             names.learn(key, nick)  # somebody never met, whose records name them
         return names.show(key)
@@ -74,7 +76,8 @@ class People:
     def author(self, message: Message) -> str:
         """What the author of a stored message is called."""
         if message.plain:
-            return message.nick + PLAIN_MARK
+            found = self._node.room(message.room)
+            return message.nick if found is not None and found.kind == "hub" else message.nick + PLAIN_MARK
         names = self._node.names
         if names.nick(message.author) == short(message.author) and message.nick:
             names.learn(message.author, message.nick)

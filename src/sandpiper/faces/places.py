@@ -12,6 +12,7 @@ from sandpiper.faces.people import path_label
 from sandpiper.faces.spans import Line, Span, dim, line
 from sandpiper.faces.targets import find_message
 from sandpiper.faces.verifying import mark
+from sandpiper.net.hub import is_hub, parse_hub
 from sandpiper.wire.text import check_room_name
 
 if TYPE_CHECKING:
@@ -25,11 +26,15 @@ CONNECT_SECONDS = 6.0  # a dial takes at most five (net/tcp.py); then it is said
 
 
 async def join(context: Context, arguments: Arguments) -> None:
-    """/join: enter an open room, or go to one that we are in."""
+    """/join: enter an open room (`#room@host`: one of a hub), or go to one that we are in."""
     text = arguments["room"]
     if text.startswith("@"):
         peer = context.people.find(text)
         context.face.switch(context.node.open_direct(peer))
+        return
+    name, at, hub = text.removeprefix("#").partition("@")
+    if at:
+        context.face.switch(context.node.connect_hub(parse_hub(hub), check_room_name(name)))
         return
     context.face.switch(context.node.join(check_room_name(text)))
 
@@ -49,7 +54,7 @@ async def rooms(context: Context, arguments: Arguments) -> None:
     for room in context.node.rooms():
         here = len(people.here(room.id))
         current = room.id == context.face.room
-        kind = "OPEN" if room.kind == "open" else "direct"
+        kind = {"open": "OPEN", "direct": "direct", "hub": "HUB can read"}[room.kind]
         spans = ["> " if current else "  ", Span(people.label(room), "bold" if current else ""), dim(f"  {kind}")]
         spans.append(dim(f"  {here} {'other' if here == 1 else 'others'} here"))
         lines.append(line(*spans, f"  {room.topic}" if room.topic else ""))
@@ -127,7 +132,10 @@ async def status(context: Context, arguments: Arguments) -> None:
 
 
 async def connect(context: Context, arguments: Arguments) -> None:
-    """/connect: dial an address where no beacon reaches, now and whenever its link is lost."""
+    """/connect: dial an address where no beacon reaches, or a hub (`hub://HOST`), now and whenever it is lost."""
+    if is_hub(arguments["address"]):
+        context.face.switch(context.node.connect_hub(parse_hub(arguments["address"])))
+        return
     address = parse_address(arguments["address"])
     before = set(context.node.linked())
     context.node.connect(address.host, address.port)

@@ -22,6 +22,7 @@ Parts = tuple["str | Span", ...]
 """A sentence in parts: a name is a span in its colour, the rest is text."""
 
 OPEN = "anyone on this network can join and read along."
+HUB = "whoever runs the hub can read all that is said there."
 COMPAT = "The old p2pchat dialect is on: whoever speaks it is marked [plain], unencrypted and unproven."
 
 MAX_FAILURE = 200  # characters of an unexpected error: it may quote anything
@@ -55,6 +56,8 @@ def room_changed(notice: RoomChanged, people: People) -> str:
     if notice.peer is not None:
         name = people.name(notice.peer)
         return f"Direct room with {name}: the two of you, nobody else. Write there: /msg {name}"
+    if notice.kind == "hub":
+        return f"You are going to {label}. HUB: {HUB}"
     others = ", ".join(people.name(key) for key in people.here(notice.room)) or "nobody else yet"
     return f"You joined {label}, with {others}. OPEN: {OPEN}"
 

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 class LineSettings(Struct, frozen=True):
-    """How line mode behaves. `prompt`: a person sits at a terminal; `json`: events instead of text."""
+    """How line mode behaves. `prompt`: a person sits at a terminal; `json`: events instead of text; `hub`: the address
+    of one to start on.
+    """
 
     room: str = "general"
     json: bool = False
@@ -22,6 +24,7 @@ class LineSettings(Struct, frozen=True):
     quiet: bool = False
     linger: float = 2.0
     history_lines: int = 100
+    hub: str = ""
 
 
 class TuiSettings(Struct, frozen=True):

@@ -69,13 +69,16 @@ class Showing:
         )
 
     def plain(self, notice: PlainMessage) -> Shown:
-        """A message of the old dialect."""
-        colour = self._people.colour(notice.author, notice.room)
+        """A message of the old dialect, or of a hub."""
+        room = notice.room
         return Shown(
-            author=Name(notice.nick + PLAIN_MARK, colour),
+            author=Name(notice.nick + ("" if notice.hub else PLAIN_MARK), self._people.colour(notice.author, room)),
             time=notice.time,
             text=notice.text,
-            room=self.label(notice.room),
+            action=notice.action,
+            room=self.label(room),
+            quote=self.quote(room, notice.reply_to) if notice.reply_to else None,
+            mine=notice.mine,
             me=self._node.nick,
         )
 

@@ -21,7 +21,7 @@ from sandpiper.core.events import (
 from sandpiper.faces import events
 from sandpiper.faces.events import encode, timestamp
 from sandpiper.faces.spans import text_of
-from sandpiper.node import PlainMessage, PlainPeer, Problem
+from sandpiper.node import HubNews, PlainMessage, PlainPeer, Problem
 from sandpiper.wire.records import Edit, Profile, React, Record, Retract, Text, Topic, Unknown
 
 if TYPE_CHECKING:
@@ -143,6 +143,10 @@ class Stream:
                             seq=0,
                             time=timestamp(notice.time),
                             text=notice.text,
+                            reply_to=notice.reply_to.hex() or None,
+                            mine=notice.mine,
+                            history=notice.history,
+                            action=notice.action,
                             plain=True,
                         )
                     )
@@ -168,6 +172,9 @@ class Stream:
                 self._put(events.Notice(code="forked", text=text, hint=hint, room=people.room(room)))
             case Problem(code=code, text=text, hint=hint):
                 self.trouble(code, text, hint)
+            case HubNews(room=hub_room, code=code, text=text, hint=hint):
+                where = people.room(hub_room) if hub_room is not None else None
+                self._put(events.Notice(code=code, text=text, hint=hint, room=where))
             case TypingSeen() | Refused():
                 pass
             case _:

@@ -54,6 +54,8 @@ async def msg(context: Context, arguments: Arguments) -> None:
             hint="What you write in #general reaches them.",
             code="plain_peer",
         )
+    if any(room.kind == "hub" and peer in room.nicks for room in context.node.rooms()):
+        raise UsageError("A hub has no direct messages.", hint="What you write in its room reaches them.")
     text = arguments.get("text")
     ready = checked(text) if text else ""
     room = context.node.open_direct(peer)

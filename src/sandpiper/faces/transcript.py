@@ -26,7 +26,7 @@ from sandpiper.faces.render import Look, Name
 from sandpiper.faces.showing import Showing
 from sandpiper.faces.spans import Line, Span, ansi, dim, fold, harmless, line, text_of
 from sandpiper.faces.verifying import comparison_lines
-from sandpiper.node import PlainMessage, PlainPeer, Problem
+from sandpiper.node import HubNews, PlainMessage, PlainPeer, Problem
 from sandpiper.wire.records import Edit, Profile, React, Record, Retract, Text, Topic, Unknown
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ class Transcript:
         banner = [line(Span("Sandpiper", "bold"), f" {__version__}", *who, dim(f" · port {start.port}"))]
         banner += [line(f"· {note}") for note in start.notes]
         banner.append(line(Span("OPEN", "bold"), f" {rooms}: {sentences.OPEN}"))
+        if hubs := " ".join(self._people.label(room) for room in self._node.rooms() if room.kind == "hub"):
+            banner.append(line(Span("HUB", "bold"), f" {hubs}: {sentences.HUB}"))
         if start.compat:
             banner.append(line(Span("PLAIN", "bold"), f" {sentences.COMPAT}"))
         if self._terminal.interactive:
@@ -162,6 +164,10 @@ class Transcript:
                 self.trouble("forked", *sentences.forked(notice, people))
             case Problem(code=code, text=text, hint=hint):
                 self.trouble(code, text, hint)
+            case HubNews(text=text, coming=True):
+                self._news(text)
+            case HubNews(code=code, text=text, hint=hint):
+                self.narrate(code, text, hint)
             case TypingSeen() | Refused():
                 pass
             case _:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ssl
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 import msgspec
@@ -18,8 +19,6 @@ from sandpiper.wire.hub.lines import encode_answers
 from sandpiper.wire.limits import MAX_LINE_BYTES
 
 if TYPE_CHECKING:
-    import ssl
-
     from sandpiper.hub.chat import Hall
     from sandpiper.hub.counts import Counts
     from sandpiper.wire.hub.answers import AnyAnswer
@@ -54,11 +53,15 @@ class Front(Struct, frozen=True):
 class Porch(Protocol):
     """What doors share."""
 
-    hall: Hall
     front: Front
     counts: Counts
     closing: str
     """What newcomers are told while the hub closes; empty: it does not."""
+
+    @property
+    def hall(self) -> Hall:
+        """What guests share."""
+        ...
 
     def arrive(self, door: Door) -> bool:
         """A connection is at the door; False when there are too many."""

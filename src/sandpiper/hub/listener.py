@@ -15,6 +15,7 @@ from sandpiper.hub.serving import BACKLOG
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sandpiper.hub.chat import Hall
     from sandpiper.hub.counts import Counts
     from sandpiper.hub.http import Page, Request
     from sandpiper.hub.serving import ChatServer
@@ -40,7 +41,7 @@ class Listener:
     """Where connections come in (a `Porch`). `open` it, `start` it, then exchange `front` when settings change."""
 
     def __init__(self, chat: ChatServer, front: Front, counts: Counts, pages: Pages) -> None:
-        self.hall = self.chat = chat
+        self.chat = chat
         self.front = front
         self.counts = counts
         self.closing = ""
@@ -108,6 +109,11 @@ class Listener:
 
     # ------------------------------------------------------------ for doors (see `Porch`)
 
+    @property
+    def hall(self) -> Hall:
+        """See `Porch`."""
+        return self.chat
+
     def arrive(self, door: Door) -> bool:
         """See `Porch`. Inside TLS it has been here before, outside."""
         if len(self._doors) >= MAX_AT_DOOR:
@@ -167,7 +173,7 @@ def _feed(transport: asyncio.Transport, first: bytes) -> None:
     """Give bytes to the transport's protocol, as if they had just been read."""
     while first and not transport.is_closing():
         protocol = cast("asyncio.BufferedProtocol", transport.get_protocol())  # uvloop's own is none by its class
-        buffer = memoryview(protocol.get_buffer(len(first)))  # type: ignore[arg-type]
+        buffer = memoryview(protocol.get_buffer(len(first)))
         count = min(len(buffer), len(first))
         buffer[:count] = first[:count]
         protocol.buffer_updated(count)

@@ -93,8 +93,8 @@ class HubSettings(Struct, frozen=True, kw_only=True):
     history: Annotated[str, _path("File of the history; empty: history.db in the data directory.")] = ""
     no_history: Annotated[bool, switch("Keep the newest messages in memory only.")] = False
     durable: Annotated[bool, switch("A message comes back to its sender only once it is on disk.")] = False
-    keep_days: Annotated[int, number("Days that messages are kept; 0: for ever.", 0, 36_500)] = 0
-    keep_mb: Annotated[int, number("Megabytes of history kept, oldest gone first; 0: all.", 0, 1_000_000)] = 0
+    keep_days: Annotated[int, number("Days that messages are kept; 0: for ever.", 0, 36_500)] = 90
+    keep_mb: Annotated[int, number("MiB of messages kept (compressed), the oldest go; 0: all.", 0, 1 << 30)] = 2048
     metrics: Annotated[str, choice("Who may read /metrics.", "local", "all", "off")] = "local"
     uvloop: Annotated[bool, switch("Use uvloop where it is installed.")] = True
 
@@ -223,7 +223,9 @@ def _check(settings: HubSettings) -> None:
     if not settings.roles:
         raise ConfigError("There is nothing to serve.", hint="Serve the chat: --roles chat")
     if bool(settings.tls_cert) != bool(settings.tls_key):
-        raise ConfigError("A certificate needs its key, and a key its certificate.", hint="Give --tls-cert and --tls-key.")
+        raise ConfigError(
+            "A certificate needs its key, and a key its certificate.", hint="Give --tls-cert and --tls-key."
+        )
     if settings.tls and settings.tls_cert:
         raise ConfigError("There are two certificates.", hint="Give --tls self-signed, or --tls-cert and --tls-key.")
     if settings.tls_only and not (settings.tls or settings.tls_cert):

@@ -1,4 +1,4 @@
-"""Lines as a hub's history keeps them: packing them into rows, and reading what index and readers want of them. Pure."""
+"""Lines as a hub's history keeps them: packed into rows, and what index and readers want of them. Pure."""
 
 from __future__ import annotations
 

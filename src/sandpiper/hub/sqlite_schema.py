@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from sandpiper.errors import StoreError
 from sandpiper.hub.limits import MAX_ROOMS
-from sandpiper.store.damage import BUSY_MS, check, connect, damage_note, move_aside, sql_errors
+from sandpiper.store.damage import BUSY_MS, check, connect, damage_note, damaged, move_aside, sql_errors
 from sandpiper.store.schema import TOKENIZER
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ SEQ_JUMP = 1 << 20  # numbers left out after a crash: more lines than can have b
 
 # Lines are kept as they were sent, many to a row: `batches`. Everything else about them can be made from those anew.
 _V1 = f"""
+PRAGMA application_id = {APPLICATION_ID};
 CREATE TABLE state (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     clean INTEGER NOT NULL,               -- 0: somebody writes, or did and was killed
@@ -136,12 +137,14 @@ def _open(path: Path, settings: HistorySettings) -> sqlite3.Connection:
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+            version = _version(path, db)
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before anything is in the file, or it does nothing
             db.execute("PRAGMA journal_mode = WAL")
             db.execute(f"PRAGMA synchronous = {'FULL' if settings.durable else 'NORMAL'}")
             db.execute("PRAGMA secure_delete = FAST")
             db.execute("PRAGMA cache_size = -8192")
-            _migrate(path, db)
+            for step in range(version, len(MIGRATIONS)):
+                db.executescript(f"BEGIN IMMEDIATE;\n{MIGRATIONS[step]}\nPRAGMA user_version = {step + 1};\nCOMMIT;")
             _begin(db)
         except BaseException:
             db.close()
@@ -158,13 +161,12 @@ def _closed_well(path: Path) -> bool:
     return False
 
 
-def _migrate(path: Path, db: sqlite3.Connection) -> None:
+def _version(path: Path, db: sqlite3.Connection) -> int:
+    """The version of a file that is ours, or empty. Nothing is written."""
     app: int = db.execute("PRAGMA application_id").fetchone()[0]
     version: int = db.execute("PRAGMA user_version").fetchone()[0]
     empty = not db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-    if version == 0 and app == 0 and empty:
-        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    elif app != APPLICATION_ID:
+    if app != APPLICATION_ID and not (empty and app == version == 0):
         raise StoreError(
             f"The file {path} is not a hub's history.",
             hint="Move it away, or name another file for the hub's history.",
@@ -176,8 +178,9 @@ def _migrate(path: Path, db: sqlite3.Connection) -> None:
             hint="Update sandpiper, or name another file for the hub's history.",
             code="newer_file",
         )
-    for step in range(version, len(MIGRATIONS)):
-        db.executescript(f"BEGIN IMMEDIATE;\n{MIGRATIONS[step]}\nPRAGMA user_version = {step + 1};\nCOMMIT;")
+    if version < 0 or empty != (version == 0):
+        raise damaged(path, "its version cannot be right")
+    return version
 
 
 def _begin(db: sqlite3.Connection) -> None:
@@ -187,7 +190,8 @@ def _begin(db: sqlite3.Connection) -> None:
     db.execute("BEGIN IMMEDIATE")
     if not db.execute("SELECT clean FROM state").fetchone()[0]:
         db.execute(
-            "UPDATE lives SET seq = ? + max(seq, coalesce((SELECT last FROM batches WHERE life = lives.n ORDER BY first DESC LIMIT 1), 0))",
+            "UPDATE lives SET seq = ? + max(seq, coalesce("
+            "(SELECT last FROM batches WHERE life = lives.n ORDER BY first DESC LIMIT 1), 0))",
             (SEQ_JUMP,),
         )
     db.execute("UPDATE state SET clean = 0")

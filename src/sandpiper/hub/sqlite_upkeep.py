@@ -10,20 +10,22 @@ from typing import TYPE_CHECKING
 from msgspec import MsgspecError
 
 from sandpiper.hub.sqlite_lines import pack, texts, unpack, with_text
-from sandpiper.hub.sqlite_schema import SEQ_BITS, HistorySettings
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-STEP_BYTES = 64 * 1024  # lines (packed) that are indexed or removed in one step: a tenth of a second at most
+    from sandpiper.hub.sqlite_schema import HistorySettings
+
+STEP_BYTES = 32 * 1024  # lines (packed) that are indexed or removed in one step: some 20 ms
 STEP_ROWS = 512  # the same for rows of a line or two
 MAX_UNINDEXED = 16 * 1024 * 1024  # bytes (packed) that wait for the index before it takes its turn between commits
 VACUUM_PAGES = 256  # given back to the system in one step
 SPARE_PAGES = 1024  # empty pages that stay for what is written next: 4 MiB
 ERASE_AT_ONCE = 64  # retracted messages in one step: each rewrites a row
 REST_STEPS = 10  # pieces of upkeep left out after one that failed
-MERGE_PAGES = 200  # of the index, put together in one step so that removed words give their place back
+MERGE_AFTER = 100_000  # lines removed before the index is put together, so that their words give their place back
+MERGE_PAGES = 200  # of the index, in one step of that
 
 _DELETE_WORDS = "INSERT INTO words (words, rowid, text) VALUES ('delete', ?, ?)"
 
@@ -49,7 +51,8 @@ class Upkeep:
         ).fetchone()[0]
         self._dead = True  # there may be lives whose lines are to be removed
         self._erase = True
-        self._merge = False
+        self._removed = 0  # words of so many lines were taken out of the index and still have their place in it
+        self._merging = False
         self._vacuum = True
         self._resting = 0
         self._aged = False  # nothing is too old, as of the last look
@@ -68,8 +71,8 @@ class Upkeep:
         if rows:
             self._erase = self.wanted = True
 
-    def somebody_died(self) -> None:
-        """A room was closed or made anew."""
+    def rooms_changed(self) -> None:
+        """A room may have been closed or made anew."""
         self._dead = self.wanted = True
 
     def rest(self) -> None:
@@ -187,9 +190,7 @@ class Upkeep:
     def _remove(self, which: str, values: tuple[int, ...], before: float) -> bool:
         """Remove the first of these rows, as long as they are from `before`; False when there are none."""
         db = self._db
-        rows = db.execute(
-            f"SELECT n, life, last, ts, packed, raw FROM batches {which} LIMIT ?", (*values, STEP_ROWS)
-        )
+        rows = db.execute(f"SELECT n, life, last, ts, packed, raw FROM batches {which} LIMIT ?", (*values, STEP_ROWS))
         gone, entries, ends, size = [], [], {}, 0
         for n, life, last, ts, packed, raw in rows:
             over = before < float("inf") or values or self._bytes - size > self._settings.keep_bytes
@@ -214,29 +215,35 @@ class Upkeep:
         self._bytes -= size
         if gone[-1][0] > self._indexed:
             self._unindexed = max(0, self._unindexed - size)
-        self._vacuum = self._merge = True
+        self._removed += len(entries)
+        self._vacuum = True
         return True
 
     def _tidy(self) -> bool:
         """Put the index together and give empty pages back to the system; False when there is no more to do."""
         db = self._db
-        if self._merge:
+        if self._removed >= MERGE_AFTER or self._merging:
+            # FTS5's own way: a negative number begins to put everything together, positive ones go on, and fewer than
+            # two changes mean that it is done.
             before = db.total_changes
-            db.execute("INSERT INTO words (words, rank) VALUES ('merge', ?)", (MERGE_PAGES,))
-            self._merge = db.total_changes - before >= 2  # FTS5's own way to say that it has done something
+            pages = MERGE_PAGES if self._merging else -MERGE_PAGES
+            db.execute("INSERT INTO words (words, rank) VALUES ('merge', ?)", (pages,))
+            self._merging = not self._merging or db.total_changes - before >= 2
+            self._removed = 0
+            self._vacuum = True
             return True
         if self._vacuum:
             free: int = db.execute("PRAGMA freelist_count").fetchone()[0]
             self._vacuum = free > SPARE_PAGES
             if self._vacuum:
-                db.execute(f"PRAGMA incremental_vacuum({min(VACUUM_PAGES, free - SPARE_PAGES)})").fetchall()
+                # Not `execute`, which would stop at the first page.
+                db.executescript(f"PRAGMA incremental_vacuum({min(VACUUM_PAGES, free - SPARE_PAGES)})")
                 return True
         return False
 
 
 def _texts(life: int, packed: int, raw: bytes) -> list[tuple[int, str]]:
-    """What the index holds of a row. Always the same of the same bytes: to remove words, FTS5 must be told them again.
-    """
+    """What the index holds of a row; FTS5 must be told the same again to remove it."""
     try:
         return list(texts(life, unpack(packed, raw)))
     except (ValueError, MsgspecError):

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from sandpiper.node.notices import (
+    HubNews,
     NodeNotice,
     NodeSettings,
     PlainMessage,
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from sandpiper.node.node import Node
 
 __all__ = [
+    "HubNews",
     "Node",
     "NodeNotice",
     "NodeSettings",

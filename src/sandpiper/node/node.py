@@ -26,6 +26,7 @@ from sandpiper.net.links import Links
 from sandpiper.net.p2pchat import PlainChat
 from sandpiper.net.tcp import Listener, listen
 from sandpiper.node.alarm import Alarm
+from sandpiper.node.hubs import Hubs
 from sandpiper.node.notices import NodeSettings, PlainMessage, PlainPeer, Subscriber, moment
 from sandpiper.node.runner import Runner
 from sandpiper.store.history import open_history
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from sandpiper.core.names import Names
     from sandpiper.core.room import Room
     from sandpiper.crypto.identity import Identity
+    from sandpiper.net.hub import HubAddress
     from sandpiper.net.link import Link
     from sandpiper.store.marks import Place
     from sandpiper.wire.ids import PeerKey, RecordId, RoomId
@@ -74,6 +76,7 @@ class Node:
         self._run: Runner
         self._links: Links
         self._beacons: Beacons
+        self._hubs: Hubs
 
     # ------------------------------------------------------------ life
 
@@ -136,6 +139,7 @@ class Node:
             async with asyncio.TaskGroup() as tasks:
                 if settings.plain:
                     self._plain = PlainChat(peer_id(self.key), self.nick, tasks, self._plain_said, self._plain_peer)
+                self._hubs = Hubs(self._identity, self._run, tasks)
                 self._links = Links(self._identity, self._mesh, self._run, tasks, moment, self._plain, self._look_again)
                 self._run.links = self._links
                 discovery = Discovery(peer_id(self.key), random.Random(), moment())
@@ -160,6 +164,7 @@ class Node:
                     task.cancel()
                 self._beacons.leave()
                 listener.close()
+                await self._hubs.close()
                 if self._plain is not None:
                     await self._plain.close()
                 await self._links.close_all()
@@ -240,14 +245,16 @@ class Node:
 
     def rooms(self) -> tuple[Room, ...]:
         """The rooms we are in."""
-        return self._run.engine.rooms()
+        return self._run.engine.rooms() + self._hubs.rooms()
 
     def room(self, room: RoomId) -> Room | None:
         """One of the rooms we are in."""
-        return self._run.engine.room(room)
+        return self._run.engine.room(room) or self._hubs.room(room)
 
     def members(self, room: RoomId) -> tuple[PeerKey, ...]:
-        """Linked peers that share a room."""
+        """Linked peers that share a room; for a hub's, what stands for those that the hub names."""
+        if self._hubs.room(room) is not None:
+            return self._hubs.members(room)
         return self._run.engine.members(room)
 
     def linked(self) -> tuple[PeerKey, ...]:
@@ -267,8 +274,8 @@ class Node:
         return Reader(self._path)
 
     def undelivered(self) -> int:
-        """How many of our messages some linked member is not known to hold yet."""
-        return self._run.engine.undelivered()
+        """How many of our messages some linked member, or a hub, is not known to hold yet."""
+        return self._run.engine.undelivered() + self._hubs.unsaid()
 
     def delivery(self, room: RoomId, record: RecordId) -> tuple[int, int] | None:
         """How many of the linked members of a room hold this record of ours, and how many there are; None: it is not
@@ -294,6 +301,9 @@ class Node:
 
     def leave(self, room: RoomId) -> None:
         """Leave a room; its history stays."""
+        if self._hubs.room(room) is not None:
+            self._hubs.leave(room)
+            return
         self._run.do(LeaveRoom(room))
 
     def post(self, room: RoomId, body: AnyBody) -> None:
@@ -303,6 +313,9 @@ class Node:
             UsageError: we are not in that room.
             StoreError: it could not be kept, and was not sent.
         """
+        if self._hubs.room(room) is not None:
+            self._hubs.post(room, body)
+            return
         self._run.do(Post(room, body))
         if self._plain is not None and isinstance(body, Text) and room == open_room(OLD_ROOM):
             self._plain.say(f"* {self.nick} {body.text}" if body.action else body.text)
@@ -313,11 +326,24 @@ class Node:
         self._run.names.learn(self.key, nick)
         if self._plain is not None:
             self._plain.nick = nick
+        self._hubs.rename(nick)
         self._run.do(SetPresence(nick, status))
 
     def typing(self, room: RoomId) -> None:
         """Tell the others that the person is typing."""
+        if self._hubs.room(room) is not None:
+            self._hubs.typing(room)
+            return
         self._run.do(SetTyping(room))
+
+    def connect_hub(self, address: HubAddress, room: str = "lobby", password: str = "") -> RoomId:
+        """Be on a hub, in one of its rooms (a normalised name), until we leave it; the room. The hub can read it.
+
+        Raises:
+            UsageError: there are too many hubs or rooms.
+            StoreError: the disk failed.
+        """
+        return self._hubs.connect(address, room, password)
 
     def connect(self, host: str, port: int) -> None:
         """Dial an address now and whenever its link is lost, until the end."""

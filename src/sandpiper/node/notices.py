@@ -40,7 +40,9 @@ class Problem(Struct, frozen=True):
 
 
 class PlainMessage(Struct, frozen=True):
-    """A peer of the old dialect said something in the open room; nobody signed it. `time` is in ms since 1970."""
+    """Something that nobody signed was said: by a peer of the old dialect in the open room, or on a hub. `time` is in
+    ms since 1970. `history`: it was said before we came in, or while we were away.
+    """
 
     room: RoomId
     id: RecordId
@@ -48,6 +50,13 @@ class PlainMessage(Struct, frozen=True):
     nick: str
     time: int
     text: str
+    action: bool = False
+    reply_to: bytes = b""
+    mine: bool = False
+    history: bool = False
+    hub: bool = False
+    clock: int = 0
+    """With `id` its place in the room; 0: `time` is."""
 
 
 class PlainPeer(Struct, frozen=True):
@@ -58,7 +67,17 @@ class PlainPeer(Struct, frozen=True):
     linked: bool
 
 
-NodeNotice = Notice | Problem | PlainMessage | PlainPeer
+class HubNews(Struct, frozen=True):
+    """Something happened on a hub, in one of its rooms or (None) in all. `coming`: somebody came, went or changed."""
+
+    room: RoomId | None
+    code: str
+    text: str
+    hint: str = ""
+    coming: bool = False
+
+
+NodeNotice = Notice | Problem | PlainMessage | PlainPeer | HubNews
 Subscriber = Callable[[NodeNotice], None]
 
 

@@ -21,6 +21,7 @@ from sandpiper.core.events import Append, SaveRoom, StoredLog, StoredRoom
 from sandpiper.crypto.signing import reopen_record
 from sandpiper.errors import RemoteProtocolError, StoreError
 from sandpiper.store.damage import BUSY_MS, check, connect, damage_note, damaged, move_aside, sql_errors
+from sandpiper.store.hubs import HubPlaces
 from sandpiper.store.marks import Marks
 from sandpiper.store.schema import LAST_INDEXED, migrate
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
@@ -52,7 +53,7 @@ class Opened(Struct, frozen=True):
     damaged: Path | None
 
 
-class History(Marks):
+class History(Marks, HubPlaces):
     """A profile's `history.db`, opened for writing. Not thread-safe: one owner."""
 
     def __init__(self, path: Path) -> None:
@@ -299,6 +300,7 @@ class History(Marks):
             self._db.execute("INSERT OR REPLACE INTO nicks VALUES (?, ?, ?)", (n, who, nick))
             self._new_messages.append((n, time_ms, message, who, 0, time_ms, text, False, b""))
 
+    @override
     def _author(self, key: PeerKey, *, plain: bool = False) -> int:
         n = self._authors.get(key)
         if n is None:
@@ -315,14 +317,15 @@ class History(Marks):
         self._preloaded = self.load_rooms()
 
     def load_rooms(self) -> list[StoredRoom]:
-        """All rooms that the profile was ever in, as the engine needs them."""
+        """All rooms that the profile was ever in, as the engine needs them; those of hubs are not its own."""
         preloaded, self._preloaded = self._preloaded, None
         if preloaded is not None:
             return preloaded
         self.commit()
         with self._reading():
             rows = self._db.execute(
-                "SELECT n, id, name, kind, peer, joined, topic, topic_clock, topic_id FROM rooms ORDER BY n"
+                "SELECT n, id, name, kind, peer, joined, topic, topic_clock, topic_id FROM rooms"
+                " WHERE kind != 'hub' ORDER BY n"
             ).fetchall()
             out = []
             for n, room, name, kind, peer, joined, topic, topic_clock, topic_id in rows:

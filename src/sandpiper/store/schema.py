@@ -96,7 +96,22 @@ UPDATE rooms SET (read_clock, read_id) =
     WHERE EXISTS (SELECT 1 FROM messages WHERE room = rooms.n);
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1.replace("TOKENIZER", TOKENIZER), _V2)
+# Messages of hubs are kept as those of old dialects are: without records.
+_V3 = """
+CREATE TABLE hubs (                       -- what was found at a hub's address
+    address TEXT PRIMARY KEY,
+    id BLOB NOT NULL,                     -- its key; empty: it has none
+    trust TEXT NOT NULL                   -- 'system', its certificate's SHA-256, or empty
+) WITHOUT ROWID;
+CREATE TABLE hub_rooms (                  -- how far a room of a hub was read
+    room INTEGER PRIMARY KEY REFERENCES rooms,
+    life TEXT NOT NULL,
+    last INTEGER NOT NULL,
+    clock INTEGER NOT NULL
+);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1.replace("TOKENIZER", TOKENIZER), _V2, _V3)
 """Entry n brings a file from version n to n + 1. Entries are never changed once released."""
 
 APPLICATION_ID = 0x53504950  # "SPIP": tells our files from other SQLite files

@@ -141,6 +141,10 @@ class SandpiperApp(App[int]):
         """Say goodbye and end."""
         self.leave()
 
+    async def action_turn(self, action: str) -> None:
+        """See `Chat.action_turn`."""
+        await self.chat.action_turn(f"app.{action}")
+
     def action_copy_selection(self) -> None:
         """Ctrl+C: copy what is selected; otherwise clear what is typed; otherwise, twice, end."""
         chat = self.chat
@@ -149,6 +153,9 @@ class SandpiperApp(App[int]):
             self.copy_to_clipboard(selected)
             self.screen.clear_selection()
             self.notify("Copied.", timeout=2, markup=False)
+            return
+        if self.screen is not chat:  # a dialog
+            self.screen.dismiss(None)
             return
         if chat.composer.wipe():
             return

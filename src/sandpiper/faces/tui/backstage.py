@@ -221,6 +221,7 @@ class NodeBackstage:
     async def _live(self, profile: Profile) -> None:
         from sandpiper.faces.people import PLAIN_ROOM_NAME
         from sandpiper.faces.tui.telling import Telling
+        from sandpiper.net.hub import parse_hub
         from sandpiper.node import Node
         from sandpiper.wire.text import check_room_name
 
@@ -248,6 +249,8 @@ class NodeBackstage:
             if node.settings.plain:
                 node.join(PLAIN_ROOM_NAME)  # the old dialect knows no other
             room = node.join(room_name)
+            if self._settings.hub:
+                room = node.connect_hub(parse_hub(self._settings.hub))
             telling = Telling(node, profile, self._put, quiet=self._settings.quiet)
             hear = telling.notice
             for notice in early:
@@ -297,9 +300,10 @@ class NodeBackstage:
             try:
                 match call:
                     case _Obey(room=room, text=text):
-                        face.room = room
+                        face.typed_in(room)
                         await self._obey(context, telling, text)
                     case _Look(room=room, focused=focused):
+                        face.shown(room)
                         telling.look(room, focused=focused)
                     case _Read(room=room, place=place):
                         telling.read(room, place)
@@ -336,13 +340,26 @@ class _Face:
 
     def __init__(self, telling: Telling, stop: Callable[[], None]) -> None:
         self.room: RoomId | None = None
+        self._left: RoomId | None = None  # the room that a command has led away from, until the screen shows that
         self._telling = telling
         self._stop = stop
 
     def switch(self, room: RoomId | None) -> None:
         """See `Face`."""
-        self.room = room
+        self._left, self.room = self.room, room
         self._telling.tell(Show(room))
+
+    def typed_in(self, room: RoomId | None) -> None:
+        """A line was typed in this room. One that was typed behind a command that leads to another room, before the
+        screen has shown that, is meant for there.
+        """
+        if self._left is None or room != self._left:
+            self.room = room
+
+    def shown(self, room: RoomId | None) -> None:
+        """The screen shows this room now."""
+        if room == self.room:
+            self._left = None
 
     def reply(self, code: str, lines: Sequence[Line]) -> None:
         """See `Face`."""

@@ -10,14 +10,14 @@ import time
 from typing import TYPE_CHECKING, ClassVar, assert_never
 
 from msgspec.structs import replace
-from textual import on
+from textual import events, on
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 from typing_extensions import override
 
 from sandpiper.faces.render import mentions
-from sandpiper.faces.spans import Span
+from sandpiper.faces.spans import Span, excerpt, text_of
 from sandpiper.faces.tui.activity import Activity
 from sandpiper.faces.tui.composer import Composer
 from sandpiper.faces.tui.drafts import Change, Draft, Reply
@@ -51,7 +51,6 @@ from sandpiper.wire.ids import PeerKey
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from textual import events
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
@@ -62,6 +61,7 @@ if TYPE_CHECKING:
     from sandpiper.wire.ids import RoomId
 
 _ABOUT_A_MESSAGE = re.compile(r"/(?:reply|edit) [0-9a-f]{64} ")  # what `_send` puts before an answer or a change
+TOAST_CELLS = 200  # of a note that is shown where there is no transcript
 CHOSEN_HINT = "r reply · e edit · + react · y copy · d delete · esc back"
 MIN_SIDEBAR_ROWS = 12  # on a lower screen every row is for the transcript
 
@@ -89,7 +89,7 @@ class Chat(Screen[None]):
     AUTO_FOCUS: ClassVar[str | None] = "Composer"
     BINDINGS: ClassVar[list[BindingType]] = [
         *bindings(of_app=False),
-        *(Binding(f"alt+{n}", f"room({n})", show=False, priority=True) for n in range(1, 10)),
+        *(Binding(f"alt+{n}", f"turn('room({n})')", show=False, priority=True) for n in range(1, 10)),
     ]
 
     def __init__(self, backstage: Backstage, settings: TuiSettings, looks: Looks, notifier: Notifier) -> None:
@@ -155,8 +155,11 @@ class Chat(Screen[None]):
                 transcript.delivered(update)
             case Note():
                 transcript.note(update)
-            case NotDone(typed=typed):
-                self.composer.give_back(_ABOUT_A_MESSAGE.sub("", typed))
+                if self.room is None and update.room is None:  # there is no transcript to say it in
+                    text = " ".join(text_of(line) for line in update.lines)
+                    self.app.notify(excerpt(text, TOAST_CELLS), markup=False)
+            case NotDone(room=room, typed=typed):
+                self._give_back(room, _ABOUT_A_MESSAGE.sub("", typed))
             case Found(words=words, messages=messages):
                 self.flows.search(words, messages)
             case Typing():
@@ -164,7 +167,8 @@ class Chat(Screen[None]):
             case Comparison():
                 self.flows.verify(update)
             case Show(room=room):
-                self.go(room)
+                self.go(room, carry=True)
+                self._send_early()
             case Clear():
                 transcript.empty()
             case Ended():
@@ -182,9 +186,30 @@ class Chat(Screen[None]):
             self.transcript.set(replace(setting, me=around.us.key, nick=around.us.nick))
         if before is not None and before.ignored != around.ignored:
             self.transcript.read_again()
-        if self.room not in rooms:
-            self.go(next(iter(rooms_in_order(around)), None))
+        if before is None:
+            self.call_later(self._go_somewhere)  # the room to start in is told right behind this
+        elif self.room not in rooms:
+            self._go_somewhere()
         self._show_around()
+
+    def _go_somewhere(self) -> None:
+        """Go to the first room, unless the one on the screen is still ours."""
+        if self.shown_room is None and self.around is not None:
+            self.go(next(iter(rooms_in_order(self.around)), None))
+            self._send_early()
+
+    def _send_early(self) -> None:
+        """What was sent before there was a room goes to the one that is there now."""
+        early, self._early = self._early, []
+        for text in early:
+            self.backstage.obey(self.room, text)
+
+    def _give_back(self, room: RoomId | None, text: str) -> None:
+        """A text that could not be sent goes back to where it was typed."""
+        if room == self.room or room is None:
+            self.composer.give_back(text)
+        elif room not in self._drafts:
+            self._drafts[room] = Draft(text, (0, 0))
 
     def _show_around(self) -> None:
         around, room = self.around, self.shown_room
@@ -219,22 +244,22 @@ class Chat(Screen[None]):
 
     # ------------------------------------------------------------ which room is on the screen
 
-    def go(self, room: RoomId | None) -> None:
-        """Put a room on the screen."""
+    def go(self, room: RoomId | None, *, carry: bool = False) -> None:
+        """Put a room on the screen. `carry`: a command led here, so what was typed behind it is meant for here."""
         if room == self.room:
             return
-        composer = self.composer
-        if self.room is not None and composer.draft != Draft():
+        composer, kept = self.composer, Draft()
+        if carry or self.room is None:
+            kept = composer.draft
+        elif composer.draft != Draft():
             self._drafts[self.room] = composer.draft
         self.room = room
         view = self.shown_room
         self.transcript.show(room, view.read if view is not None and view.unread else None)
-        composer.restore(self._drafts.pop(room, Draft()) if room is not None else Draft())
+        if kept == Draft():
+            composer.restore(self._drafts.pop(room, Draft()) if room is not None else Draft())
         composer.focus()
         self.backstage.look(room, focused=self._focused)
-        early, self._early = self._early, []
-        for text in early:
-            self.backstage.obey(room, text)
         self._show_around()
 
     def _focus_changed(self, focused: bool) -> None:
@@ -245,6 +270,23 @@ class Chat(Screen[None]):
             transcript.mark_read(sheet.last_place())
         transcript.attended = focused
         self.backstage.look(self.room, focused=focused)
+
+    async def action_turn(self, action: str) -> None:
+        """Do an action behind all that was typed before its key: it may lead to another room, or out of the program."""
+        if self.focused is self.composer and self.app.screen is self:
+            self.composer.post_message(Composer.Turn(action))
+        else:
+            await self.run_action(action)
+
+    @on(Composer.Turned)
+    async def _turned(self, event: Composer.Turned) -> None:
+        await self.run_action(event.action)
+
+    def on_key(self, event: events.Key) -> None:
+        """Keys that come before anything has the focus are for the composer."""
+        if self.focused is None:
+            event.stop()
+            self.composer.post_message(events.Key(event.key, event.character))
 
     def action_room(self, number: int) -> None:
         """Go to a room by its number, from 1."""
@@ -287,8 +329,8 @@ class Chat(Screen[None]):
         if said:  # whoever speaks has read, and wants to see it
             self.transcript.mark_read(None)
             self.transcript.action_newest()
-        if self.around is None:
-            self._early.append(text)  # typed before the node was there
+        if self.room is None and (self.around is None or self.around.rooms):
+            self._early.append(text)  # typed before there is a room on the screen
         else:
             self.backstage.obey(self.room, text)
 

@@ -58,6 +58,20 @@ class Composer(Field):
             super().__init__()
             self.event = event
 
+    class Turn(Message):
+        """An action that waits for its turn behind the keys that were struck before its own."""
+
+        def __init__(self, action: str) -> None:
+            super().__init__()
+            self.action = action
+
+    class Turned(Message):
+        """It is the turn of an action: all that was typed before has been told."""
+
+        def __init__(self, action: str) -> None:
+            super().__init__()
+            self.action = action
+
     class Leave(Message):
         """The person wants to leave the program."""
 
@@ -190,6 +204,11 @@ class Composer(Field):
             self.post_message(self.Sent(f"/{text}" if text.startswith("/") else text, Plain()))
 
     # ------------------------------------------------------------ keys
+
+    def on_composer_turn(self, turn: Turn) -> None:
+        """All keys before it are done; what they have told stands in the queue before this."""
+        turn.stop()
+        self.post_message(self.Turned(turn.action))
 
     @override
     async def _on_key(self, event: Key) -> None:

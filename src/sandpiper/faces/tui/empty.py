@@ -35,6 +35,8 @@ def empty_lines(us: Us, room: RoomView, peer: PeerView | None) -> list[Line]:
     """What to say in a room without messages; `peer` is the other one of a direct room."""
     if room.kind == "direct":
         return _direct(room, peer)
+    if room.kind == "hub":
+        return [line(Span("No messages yet.", "bold")), line(Span("Whoever runs the hub can read all of them.", "dim"))]
     if room.others:
         return [line(Span("No messages yet.", "bold")), line(Span("Say hello; Enter sends.", "dim"))]
     return _alone(us, room)

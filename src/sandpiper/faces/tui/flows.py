@@ -80,6 +80,7 @@ class Flows:
                 peer = next((one for one in chat.around.peers if one.key == key), None) if chat.around else None
                 self.go_to_peer(key, peer.room if peer is not None else None)
             case ToCommand(text=text):
+                chat.composer.wipe()  # Ctrl+P brings back what stood there
                 chat.composer.restore(Draft(text, (0, len(text))))
             case ToAction(name=name):
                 await chat.run_action(f"app.{name}" if name in (*CHOICES, *APP_ACTIONS) else name)
@@ -94,7 +95,7 @@ class Flows:
         if find_room(chat.around, room) is not None:
             chat.go(room)
         else:
-            chat.backstage.obey(chat.room, f"/msg {key.hex()}")
+            chat.backstage.open_direct(key)
 
     def search(self, words: str, messages: tuple[Message, ...] | None = None) -> None:
         """Ctrl+F, and what /search and /history have found."""

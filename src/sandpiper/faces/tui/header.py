@@ -57,6 +57,8 @@ def readers(around: Around, room: RoomView) -> tuple[Line, Line]:
     peer = peer_of(around, room)
     if room.kind == "open":
         sign, words = Span("OPEN", "bold accent"), " anyone on this network can read"
+    elif room.kind == "hub":
+        sign, words = Span("HUB", "bold warn"), " whoever runs it can read"
     elif plain_in(around, room):
         sign, words = Span("PLAIN", "bold warn"), " not encrypted"
     elif peer is not None and peer.verified:
@@ -109,7 +111,7 @@ def _other_pills(rooms: Sequence[RoomView]) -> Line:
 
 
 def _named(room: RoomView, peer: PeerView | None) -> tuple[Span, Span]:
-    if room.kind == "open":
+    if room.kind != "direct":
         return Span("# ", "accent"), Span(room.label.removeprefix("#"), "bold")
     if peer is None:
         return Span("@ ", "accent"), Span(room.label.removeprefix("@"), "bold")

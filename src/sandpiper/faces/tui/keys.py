@@ -52,9 +52,12 @@ APP_ACTIONS = ("copy_selection", "quit")
 
 
 def bindings(*, of_app: bool) -> list[BindingType]:
-    """The bindings of the app or of the chat screen, before a person's changes; `keymap` goes by their ids."""
+    """The bindings of the app or of the chat screen, before a person's changes; `keymap` goes by their ids.
+
+    Actions take their turn behind what was typed before (`Chat.action_turn`).
+    """
     return [
-        Binding(",".join(row.keys), row.action, row.help, show=False, priority=True, id=row.action)
+        Binding(",".join(row.keys), f"turn('{row.action}')", row.help, show=False, priority=True, id=row.action)
         for row in KEYS
         if (row.action in APP_ACTIONS) == of_app
     ]

@@ -69,6 +69,8 @@ def security(around: Around, room: RoomView, *, words: int) -> list[Line]:
     """Who can read the room; `words`: 2 in words, 1 in short, 0 the sign alone."""
     if room.kind == "open":
         said = [_sign("OPEN", "bold accent", "anyone on this network can read along" if words == 2 else "")]
+    elif room.kind == "hub":
+        said = [_sign("HUB", "bold warn", ("", "can read", "whoever runs it can read along")[words])]
     else:
         peer = peer_of(around, room)
         of = int(peer is not None and peer.verified)

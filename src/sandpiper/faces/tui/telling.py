@@ -38,7 +38,7 @@ from sandpiper.faces.tui.naming import Naming
 from sandpiper.faces.tui.pending import MAX_CHANGED, Batch, Changed, Changes, Pending
 from sandpiper.faces.tui.unread import Unread
 from sandpiper.faces.tui.views import Delivery, Found, Note, Said, Show, Typing
-from sandpiper.node import PlainMessage, PlainPeer, Problem
+from sandpiper.node import HubNews, PlainMessage, PlainPeer, Problem
 from sandpiper.store.reader import Message
 from sandpiper.wire.ids import RecordId, RoomId
 from sandpiper.wire.records import Edit, Profile, React, Retract, Text, Topic, Unknown
@@ -219,7 +219,10 @@ class Telling:
                 return
             case PlainMessage(room=room, id=record_id, author=author):
                 if not people.hidden(author):
-                    self._pending.changed(room, record_id, fresh=True)
+                    fresh = not notice.mine and not notice.history
+                    self._pending.changed(room, record_id, fresh=fresh, history=notice.history)
+                    if notice.hub and not notice.mine:
+                        self._came(room, (notice.clock, record_id), notice.text)
             case PeerChanged():
                 self._alone.somebody_came()
                 self._comings.changed(notice)
@@ -239,6 +242,9 @@ class Telling:
                 self.trouble(room, *sentences.forked(notice, people))
             case Problem(text=text, hint=hint):
                 self.trouble(None, text, hint)
+            case HubNews(room=room_or_none, text=text, hint=hint, coming=coming):
+                if not (coming and self._quiet):
+                    self._event(room_or_none, f"{text} {hint}".rstrip())
             case Gap() | Refused():
                 pass
             case _:

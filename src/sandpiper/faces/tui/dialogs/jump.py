@@ -164,9 +164,9 @@ def _room(room: RoomView, hint: str, current: RoomId | None) -> _Way:
     if room.id == current:
         note = "on the screen now"
     elif room.unread:
-        note = _unread("room" if room.kind == "open" else "direct message", room.unread, room.mentions)
+        note = _unread("room" if room.kind != "direct" else "direct message", room.unread, room.mentions)
     else:
-        note = "open room" if room.kind == "open" else "direct message"
+        note = {"open": "open room", "direct": "direct message", "hub": "room of a hub"}[room.kind]
     name = room.label.lstrip("#@") or room.label
     return _Way("room", name, (name,), ToRoom(room.id), mark, note, hint, bool(room.unread), room.id == current)
 

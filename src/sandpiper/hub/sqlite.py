@@ -1,0 +1,294 @@
+"""The history of a hub on SQLite: takes lines from the event loop, and leaves everything that takes time to threads.
+
+Written by one thread (`sqlite_writer`), read by two others (`sqlite_reading`). Page: docs/hub-history.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+from typing_extensions import override
+
+from sandpiper.errors import StoreError
+from sandpiper.hub.history import History, KeptRoom, LinesBefore, Stored
+from sandpiper.hub.sqlite_reading import Desk, Found, page, query_of, search
+from sandpiper.hub.sqlite_rows import Nick
+from sandpiper.hub.sqlite_schema import MAX_KEPT_ROOMS, HistorySettings, open_file
+from sandpiper.hub.sqlite_writer import COMMIT_BYTES, NO_LIMIT, Writer
+from sandpiper.store.damage import damaged, sql_errors
+from sandpiper.wire.ids import PeerKey
+from sandpiper.wire.limits import KEY_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sandpiper.hub.history import Batch
+    from sandpiper.hub.sqlite_rows import Item
+
+log = logging.getLogger(__name__)
+
+BEHIND_BYTES = 8 * 1024 * 1024  # waiting from which on the hub reads less: two commits, a tenth of a second
+MAX_QUEUE_BYTES = 64 * 1024 * 1024  # waiting at most: what a small machine can spare while its disk fails
+ITEM_BYTES = 256  # what an item costs beside its lines: many small ones count, too
+MAX_PAGES_WAITING = 64  # as many as the hub asks for at once
+
+
+class SqliteHistory(History):
+    """A hub's history in one file, for one hub at a time. Everything but `load` is called on one event loop.
+
+    **Durable acknowledgement**: `appended` counts what was handed over, `written` how much of it, in order, is kept as
+    `settings.durable` wants it. Whoever must not say a thing before it is kept notes `appended` after handing it over,
+    and says it when `written` has come so far; `on_written` is called on the loop whenever `written` has changed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        settings: HistorySettings | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Open or begin the file; `clock` gives seconds since 1970. A damaged file is moved aside (`set_aside`).
+
+        Raises:
+            StoreError: it cannot be used; `in_use` when another hub has it.
+        """
+        self.path = path
+        self.settings = settings or HistorySettings()
+        self.on_written: Callable[[], None] | None = None
+        self._lock = FileLock(path.with_name(f"{path.name}.lock"))
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as exc:
+            raise StoreError(
+                f"Another hub uses the history {path}.", hint="Stop it, or name another file.", code="in_use"
+            ) from exc
+        except OSError as exc:
+            raise StoreError(
+                f"The hub's history {path} cannot be written ({exc}).",
+                hint="Check the rights of its folder.",
+                code="not_writable",
+            ) from exc
+        try:
+            self._db, self.set_aside = open_file(path, self.settings)
+            try:
+                with sql_errors(path, "reading it"):
+                    self._writer = Writer(path, self._db, self.settings, self._told, clock)
+            except BaseException:
+                self._db.close()
+                raise
+        except BaseException:
+            self._lock.release()
+            raise
+        if self.set_aside is not None:
+            log.error("the hub's history was damaged; it is kept as %s, and a new one has begun", self.set_aside)
+        self._pages = Desk(path, "hub-history-pages", MAX_PAGES_WAITING)
+        self._search = Desk(path, "hub-history-search")
+        self._queue = self._writer.queue
+        self._count = 0
+        self._put_bytes = 0
+        self._dropped = 0
+        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+
+    # ------------------------------------------------------------ for operators
+
+    @property
+    def problem(self) -> StoreError | None:
+        """What is wrong with the disk or the file now, in a sentence for an operator."""
+        if self._stuck:
+            return StoreError(
+                f"Lines that should have been kept in {self.path} were not; nothing is acknowledged any more.",
+                hint="Look after the disk, then start the hub again.",
+                code="not_durable",
+            )
+        return self._writer.problem
+
+    @property
+    def lost(self) -> int:
+        """Lines that were not kept since the start, because the disk failed for too long."""
+        return self._dropped + self._writer.dropped
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait to be written."""
+        return self._put_bytes - self._writer.done_bytes
+
+    # ------------------------------------------------------------ what the hub calls
+
+    @property
+    @override
+    def behind(self) -> bool:
+        return self._put_bytes - self._writer.done_bytes > BEHIND_BYTES
+
+    @override
+    def load(self) -> Stored:
+        """What was kept, before anything else is called.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        if self._writer.is_alive():
+            raise StoreError("The hub's history has been loaded already.", code="bug")
+        with sql_errors(self.path, "reading it"):
+            rooms = self._db.execute(
+                "SELECT r.name, r.epoch, max(l.seq, coalesce((SELECT last FROM batches WHERE life = l.n"
+                " ORDER BY first DESC LIMIT 1), 0)), r.topic, r.lock, r.operators, r.slowmode"
+                " FROM rooms r JOIN lives l ON l.room = r.name AND l.epoch = r.epoch ORDER BY r.used, r.name"
+            ).fetchall()
+            nicks = self._db.execute("SELECT nick, key FROM nicks ORDER BY n").fetchall()
+        try:
+            stored = Stored(
+                tuple(
+                    KeptRoom(name, epoch, seq, topic, lock, _keys(operators), slowmode)
+                    for name, epoch, seq, topic, lock, operators, slowmode in rooms
+                ),
+                tuple((nick, _keys(key)[0]) for nick, key in nicks),
+            )
+        except (LookupError, TypeError, ValueError) as exc:
+            raise damaged(self.path, f"{type(exc).__name__}: {exc}") from exc
+        self._writer.start()
+        return stored
+
+    @override
+    def append(self, batch: Batch) -> None:
+        weight = len(batch.raw) + ITEM_BYTES
+        if self._put_bytes - self._writer.done_bytes + weight > MAX_QUEUE_BYTES:
+            self._drop(batch)
+        else:
+            self._put(weight, batch)
+
+    @override
+    def remember(self, room: KeptRoom) -> None:
+        late = self._writer.late
+        if self.waiting > MAX_QUEUE_BYTES - COMMIT_BYTES or room.name in late:
+            if len(late) < MAX_KEPT_ROOMS or room.name in late:
+                late[room.name] = room
+                self._wake()
+        else:
+            self._put(ITEM_BYTES + KEY_BYTES * len(room.operators), room)
+
+    @override
+    def own(self, nick: str, key: PeerKey) -> None:
+        if self.waiting < MAX_QUEUE_BYTES:
+            self._put(ITEM_BYTES, Nick(nick, key))
+
+    def _put(self, weight: int, item: Item) -> None:
+        self._put_bytes += weight
+        self._count += 1
+        self._queue.append((weight, item))
+        self._wake()
+
+    def _wake(self) -> None:
+        writer = self._writer
+        if not writer.awake.is_set():
+            writer.awake.set()
+        if self._put_bytes - writer.done_bytes > COMMIT_BYTES and not writer.hurry.is_set():
+            writer.hurry.set()
+
+    def _drop(self, batch: Batch) -> None:
+        """There is no place any more. The numbers of these lines were given out, so they must not be used again."""
+        if not self._dropped:
+            log.error("the hub's history cannot be written; what is said is not kept until it can")
+        self._dropped += batch.count
+        self._writer.lost[batch.room, batch.epoch] = batch.first + batch.count - 1
+        self._writer.limit = min(self._writer.limit, self._count)
+        self._wake()
+
+    @override
+    async def read(self, room: str, epoch: str, before: int, limit: int) -> LinesBefore:
+        await self.settle()
+        return await self._pages.ask(page, room, epoch, before, limit)
+
+    async def search(self, room: str, epoch: str, words: str, before: int = 0, limit: int = 50) -> Found:
+        """The newest `limit` messages that have all `words` (the last may be a beginning), told in lines before number
+        `before` (0: all). Edited messages are found by what they say now, retracted ones not at all.
+
+        Raises:
+            UsageError: there is nothing to search for.
+            StoreError: it cannot be searched, or (`busy`) too many want to.
+        """
+        match = query_of(words)
+        await self.settle()
+        return await self._search.ask(search, room, epoch, match, before, limit)
+
+    @override
+    async def aclose(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        writer = self._writer
+        if not writer.is_alive() and not writer.ident:
+            writer.start()  # it was never loaded: let it close the file well
+        writer.ending.set()
+        writer.hurry.set()
+        writer.awake.set()
+        # Readers first: the last connection to close folds the WAL into the file.
+        await self._pages.aclose()
+        await self._search.aclose()
+        await asyncio.to_thread(writer.join)
+        self._release()
+        self._lock.release()
+
+    # ------------------------------------------------------------ durable acknowledgement
+
+    @property
+    def _stuck(self) -> bool:
+        return self.settings.durable and self._writer.limit < NO_LIMIT
+
+    @property
+    def appended(self) -> int:
+        """How much was handed over. Once something that had to be durable was lost: more than will ever be written."""
+        return NO_LIMIT if self._stuck else self._count
+
+    @property
+    def written(self) -> int:
+        """How much of it, from the first on, is kept."""
+        writer = self._writer
+        return min(writer.settled, writer.limit) if self.settings.durable else writer.settled
+
+    async def settle(self) -> None:
+        """Until what was handed over before is on disk, or the disk has failed; does not wait for more to gather."""
+        if self._writer.settled >= self._count or self._writer.problem is not None or not self._writer.is_alive():
+            return
+        self._loop = asyncio.get_running_loop()
+        future = self._loop.create_future()
+        self._waiters.append((self._count, future))
+        self._writer.hurry.set()
+        self._release()  # it may have been written just before the writer could know that somebody waits
+        await future
+
+    def watch(self, on_written: Callable[[], None]) -> None:
+        """Have `on_written` called on this loop whenever `written` has changed, or the disk has failed."""
+        self._loop = asyncio.get_running_loop()
+        self.on_written = on_written
+
+    def _told(self) -> None:
+        """On the writer's thread: something is on disk, or cannot be."""
+        if self._loop is not None and (self._waiters or self.on_written is not None):
+            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
+                self._loop.call_soon_threadsafe(self._release)
+
+    def _release(self) -> None:
+        settled = self._writer.settled
+        failed = self._writer.problem is not None or not self._writer.is_alive()
+        while self._waiters and (failed or self._waiters[0][0] <= settled):
+            _, future = self._waiters.popleft()
+            if not future.done():
+                future.set_result(None)
+        if self.on_written is not None:
+            self.on_written()
+
+
+def _keys(raw: bytes) -> tuple[PeerKey, ...]:
+    return tuple(PeerKey(raw[at : at + KEY_BYTES]) for at in range(0, len(raw), KEY_BYTES))

@@ -1,0 +1,380 @@
+"""A hub's port as seen from a guest: TCP or TLS, whole lines both ways, one connection after the other.
+
+Whom we trust on a TLS port: what the person pinned (`tls://host:port#fingerprint`); else a certificate that the
+system's authorities vouch for; else whatever the hub showed the first time. What was found is reported as
+`HubPipe.trust`: keep it and give it back at the next dial, so that a hub that once had a good certificate, or this
+one, is never quietly taken for another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import logging
+import re
+import socket
+import ssl
+from typing import TYPE_CHECKING, NamedTuple
+
+from typing_extensions import override
+
+from sandpiper.config.addresses import read_address
+from sandpiper.core.hubevents import HubDial, HubHangUp, HubWrite
+from sandpiper.errors import DialFailed, LinkError, LinkLost, RemoteProtocolError, TrustError, UsageError
+from sandpiper.net.link import MAX_OUTBOX, READ_CHUNK
+from sandpiper.net.tcp import TcpPipe, format_address
+from sandpiper.wire.text import clean_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sandpiper.core.hubevents import HubNotice
+    from sandpiper.core.hubguest import HubGuest
+
+log = logging.getLogger(__name__)
+
+HUB_PORT = 5000  # as the founding project
+DIAL_SECONDS = 15.0  # name, TCP and TLS, through a tunnel that may be waking up
+MAX_ANSWER_BYTES = 16 * 1024 * 1024  # one line of a hub: a page of history with the longest messages is 12 MiB
+KEEPALIVE_IDLE, KEEPALIVE_EVERY, KEEPALIVE_COUNT = 30, 10, 3  # seconds, seconds, probes: for hubs that know no ping
+SYSTEM = "system"
+"""`trust` of a hub whose certificate the system's authorities vouch for."""
+
+_FINGERPRINT = re.compile(r"(?:sha256:)?((?:[0-9a-f]{2}:?){31}[0-9a-f]{2})", re.IGNORECASE)
+
+
+class HubAddress(NamedTuple):
+    """Where a hub is. `pin` is its certificate's SHA-256 (hex) when the person named one."""
+
+    host: str
+    port: int
+    tls: bool = False
+    pin: str = ""
+
+    @override
+    def __str__(self) -> str:
+        """As a person would write it, without the pin."""
+        where = format_address(self.host, self.port)
+        return f"tls://{where}" if self.tls else where
+
+    @property
+    def label(self) -> str:
+        """What stands behind a room's name: the host, with its port where that is not the usual one."""
+        return self.host if self.port == HUB_PORT else format_address(self.host, self.port)
+
+
+def parse_hub(text: str, *, tls: bool = False) -> HubAddress:
+    """`HOST`, `HOST:PORT`, with `hub://`, `tcp://` or `tls://` in front and, for TLS, `#sha256:…` behind.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    rest = text.strip()
+    scheme, mark, after = rest.partition("://")
+    if mark:
+        if scheme not in ("hub", "tcp", "tls"):
+            raise _bad(text, f"a hub is not reached by {clean_line(scheme, 20)}://")
+        tls, rest = tls or scheme == "tls", after
+    rest, hash_, pin = rest.partition("#")
+    if hash_:
+        found = _FINGERPRINT.fullmatch(pin.strip())
+        if found is None:
+            raise _bad(text, "a fingerprint has 64 hex digits")
+        tls, pin = True, found[1].replace(":", "").lower()
+    try:
+        host, port = read_address(rest, HUB_PORT)
+    except ValueError as exc:
+        raise _bad(text, str(exc)) from None
+    return HubAddress(host.lower(), port, tls, pin)
+
+
+def is_hub(text: str) -> bool:
+    """Whether an address says that it is a hub's."""
+    return text.strip().startswith(("hub://", "tls://"))
+
+
+def _bad(text: str, why: str) -> UsageError:
+    return UsageError(
+        f"{clean_line(text, 80)!r} is not a hub's address: {why}.",
+        hint="For example: hub.example, hub.example:5000 or tls://hub.example:5000",
+        code="bad_address",
+    )
+
+
+class LineCutter:
+    """Cuts what comes from a hub into lines."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The lines that `chunk` completes, without newlines; blank ones are left out.
+
+        Raises:
+            RemoteProtocolError: a line is longer than any hub's.
+        """
+        held, look = self._held, len(self._held)
+        held += chunk
+        end = held.rfind(b"\n", look)
+        if end < 0:
+            lines = []
+        else:
+            lines = [line for line in bytes(held[:end]).split(b"\n") if line.strip()]
+            del held[: end + 1]
+        if len(held) > MAX_ANSWER_BYTES:
+            raise RemoteProtocolError("A line of the hub does not end.", code="line_too_long")
+        return lines
+
+
+class HubPipe:
+    """One connection to a hub."""
+
+    def __init__(self, pipe: TcpPipe, trust: str) -> None:
+        self.address = pipe.address
+        self.trust = trust
+        """`SYSTEM`, the certificate's SHA-256 in hex, or empty without TLS."""
+        self._pipe = pipe
+        self._cutter = LineCutter()
+
+    async def read(self) -> list[bytes]:
+        """Some lines, as soon as there are any.
+
+        Raises:
+            LinkLost: the connection has ended.
+            RemoteProtocolError: what comes are no lines.
+        """
+        while True:
+            chunk = await self._pipe.read()
+            if not chunk:
+                raise LinkLost("The hub has closed the connection.")
+            lines = self._cutter.feed(chunk)
+            if lines:
+                return lines
+
+    def write(self, raw: bytes) -> None:
+        """Write, never waiting. A hub that takes nothing any more is given up."""
+        if self._pipe.pending > MAX_OUTBOX:
+            log.warning("the hub at %s takes nothing any more", self.address)
+            self._pipe.abort()
+        else:
+            self._pipe.write(raw)
+
+    async def close(self) -> None:
+        """Send what waits, for at most a second, and close."""
+        await self._pipe.close()
+
+    def abort(self) -> None:
+        """Close now."""
+        self._pipe.abort()
+
+
+async def dial_hub(address: HubAddress, trust: str = "") -> HubPipe:
+    """Connect to a hub; `trust` is what was found before (empty: nothing yet).
+
+    Raises:
+        DialFailed: nothing answers there, or it does not speak TLS.
+        TrustError: it has another certificate than it must have.
+    """
+    if not address.tls:
+        return HubPipe(await _open(address, None), "")
+    wanted = address.pin or trust
+    if wanted in ("", SYSTEM):
+        try:
+            return HubPipe(await _open(address, ssl.create_default_context()), SYSTEM)
+        except ssl.SSLCertVerificationError as exc:
+            if wanted == SYSTEM:
+                raise TrustError(
+                    f"The certificate of {address} is not good any more: {clean_line(exc.verify_message, 100)}.",
+                    hint="If the hub was moved to a certificate of its own, ask its owner for the fingerprint and "
+                    f"connect to {address}#sha256:…",
+                    code="bad_certificate",
+                ) from exc
+    # The certificate itself is compared below: who signed it says nothing.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    pipe = await _open(address, context)
+    tls = pipe.extra("ssl_object")
+    assert isinstance(tls, ssl.SSLObject)
+    fingerprint = hashlib.sha256(tls.getpeercert(binary_form=True) or b"").hexdigest()
+    if wanted and not hmac.compare_digest(fingerprint, wanted):
+        pipe.abort()
+        raise TrustError(
+            f"{address} has another certificate than the one that is known: its SHA-256 is {fingerprint}.",
+            hint="If the hub's owner confirms this one, connect with #sha256:… behind the address; else somebody is "
+            "in between.",
+            code="bad_certificate",
+        )
+    return HubPipe(pipe, fingerprint)
+
+
+class _Opened(TcpPipe):
+    """A `TcpPipe` of ours."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        super().__init__(reader, writer)
+        self.extra = writer.get_extra_info
+
+
+async def _open(address: HubAddress, context: ssl.SSLContext | None) -> _Opened:
+    where = str(address)
+    try:
+        async with asyncio.timeout(DIAL_SECONDS):
+            reader, writer = await asyncio.open_connection(
+                address.host,
+                address.port,
+                limit=READ_CHUNK,
+                ssl=context,
+                server_hostname=address.host if context is not None else None,
+            )
+    except TimeoutError as exc:
+        raise DialFailed(f"No answer from {where} within {DIAL_SECONDS:.0f} s.") from exc
+    except socket.gaierror as exc:
+        raise DialFailed(f"The name {address.host} could not be found.", hint="Check the spelling.") from exc
+    except ssl.SSLCertVerificationError:
+        raise
+    except ssl.SSLError as exc:
+        raise DialFailed(f"{where} does not speak TLS.", hint=f"Without it: hub://{address.label}") from exc
+    except (OSError, ValueError, OverflowError) as exc:
+        raise DialFailed(f"Could not reach {where}: {_reason(exc)}.") from exc
+    _keep_alive(writer.get_extra_info("socket"))
+    return _Opened(reader, writer)
+
+
+def _reason(exc: Exception) -> str:
+    if isinstance(exc, ConnectionRefusedError):
+        return "nothing listens there"
+    return clean_line(getattr(exc, "strerror", None) or str(exc), 100)
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """Have the system find out when the other side is gone: founding hubs cannot be pinged."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in (
+            ("TCP_KEEPIDLE", KEEPALIVE_IDLE),
+            ("TCP_KEEPINTVL", KEEPALIVE_EVERY),
+            ("TCP_KEEPCNT", KEEPALIVE_COUNT),
+        ):
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+class HubLink:
+    """Keeps one guest connected until it is `over`: dials, reads, writes, and calls it when its time has come.
+
+    `tell` gets what the guest tells, and `settled` is called after all of it that belongs together; `trusted` gets
+    what `HubPipe.trust` is after a dial, when it has changed.
+    """
+
+    def __init__(
+        self,
+        address: HubAddress,
+        guest: HubGuest,
+        tell: Callable[[HubNotice], None],
+        trusted: Callable[[str], None] = lambda trust: None,
+        trust: str = "",
+        settled: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.address = address
+        self.guest = guest
+        self._tell = tell
+        self._trusted = trusted
+        self._trust = trust
+        self._settled = settled
+        self._loop = asyncio.get_running_loop()
+        self._pipe: HubPipe | None = None
+        self._dial = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def run(self) -> None:
+        """Until `close`. Errors of the connection end in the guest, which tells of them."""
+        stopping = asyncio.create_task(self._stopping.wait(), name=f"hub {self.address} end")
+        dialling = asyncio.create_task(self._follow(), name=f"hub {self.address}")
+        try:
+            self.carry_out()
+            await asyncio.wait({stopping, dialling}, return_when=asyncio.FIRST_COMPLETED)
+            if dialling.done():
+                dialling.result()
+        finally:
+            for task in (stopping, dialling):
+                task.cancel()
+            await asyncio.gather(stopping, dialling, return_exceptions=True)
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._pipe is not None:
+                await self._pipe.close()
+
+    def close(self) -> None:
+        """Leave the hub; `run` ends."""
+        self.guest.close()
+        self.carry_out()
+        self._stopping.set()
+
+    def carry_out(self) -> None:
+        """Do and tell what the guest wants; call it after every wish."""
+        for effect in self.guest.flush():
+            match effect:
+                case HubWrite(raw=raw):
+                    if self._pipe is not None:
+                        self._pipe.write(raw)
+                case HubDial():
+                    self._dial.set()
+                case HubHangUp(reason=reason):
+                    log.info("hub %s: hanging up: %s", self.address, reason)
+                    if self._pipe is not None and not self._stopping.is_set() and reason != "left":
+                        self._pipe.abort()
+                case _:
+                    self._tell(effect)
+        self._arm()
+        self._settled()
+
+    def _arm(self) -> None:
+        due = self.guest.deadline()
+        if self._timer is not None:
+            if not self._timer.cancelled() and self._timer.when() == due:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if due is not None and not self._stopping.is_set():
+            self._timer = self._loop.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.guest.tick(self._loop.time())
+        self.carry_out()
+
+    async def _follow(self) -> None:
+        while True:
+            await self._dial.wait()
+            self._dial.clear()
+            try:
+                self._pipe = await dial_hub(self.address, self._trust)
+                if self._pipe.trust != self._trust:
+                    self._trust = self._pipe.trust
+                    self._trusted(self._trust)
+                await self._live(self._pipe)
+            except TrustError as exc:
+                self._lost(exc.sentence(), final=True)
+            except (LinkError, RemoteProtocolError) as exc:
+                self._lost(str(exc))
+
+    def _lost(self, reason: str, *, final: bool = False) -> None:
+        log.info("hub %s: %s", self.address, reason)
+        if self._pipe is not None:
+            self._pipe.abort()
+            self._pipe = None
+        self.guest.lost(reason, self._loop.time(), final=final)
+        self.carry_out()
+
+    async def _live(self, pipe: HubPipe) -> None:
+        self.guest.connected(self._loop.time())
+        self.carry_out()
+        while True:
+            lines = await pipe.read()
+            self.guest.take(lines, self._loop.time())
+            self.carry_out()
