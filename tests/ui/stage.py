@@ -36,6 +36,7 @@ from sandpiper.faces.tui.views import (
     Presence,
     RoomView,
     Said,
+    Show,
     Update,
     Us,
     Who,
@@ -218,7 +219,9 @@ class Stage:
 
     def opening(self) -> list[Update]:
         """The first batch."""
-        return [self.around(), *map(self.named, self.rooms)]
+        around = self.around()
+        start = [Show(around.rooms[0].id)] if around.rooms else []
+        return [around, *map(self.named, self.rooms), *start]
 
     # ------------------------------------------------------------ what is said
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,10 +11,8 @@ from textual import events
 from textual.widgets import Input
 
 from sandpiper.errors import ConfigError, StoreError
-from sandpiper.faces.settings import TuiSettings
 from sandpiper.faces.signals import EXIT_INTERRUPTED
 from sandpiper.faces.spans import Span, line
-from sandpiper.faces.tui.app import SandpiperApp
 from sandpiper.faces.tui.dialogs.confirm import ConfirmDialog
 from sandpiper.faces.tui.dialogs.dialog import Dialog
 from sandpiper.faces.tui.dialogs.help import HelpDialog
@@ -24,7 +22,7 @@ from sandpiper.faces.tui.dialogs.react import ReactDialog
 from sandpiper.faces.tui.dialogs.search import SearchDialog
 from sandpiper.faces.tui.dialogs.verify import VerifyDialog
 from sandpiper.faces.tui.drafts import Reply
-from sandpiper.faces.tui.keys import KEYS
+from sandpiper.faces.tui.keys import KEYS, chosen_keys
 from sandpiper.faces.tui.palettes import PALETTES
 from sandpiper.faces.tui.sidebar import rooms_in_order
 from sandpiper.faces.tui.transcript.paging import PAGE
@@ -35,9 +33,6 @@ from sandpiper.store.reader import Message
 from sandpiper.wire.ids import RoomId
 from sandpiper.wire.records import Edit, React, Retract, Text
 from tests.ui.stage import Play, Stage, at, event, harbour, playing, stage_in
-
-if TYPE_CHECKING:
-    from sandpiper.faces.tui.backstage import NodeBackstage
 
 FAR = 3_000  # messages back: more than one looks at, and many pages
 
@@ -99,8 +94,8 @@ async def test_jump_opens_a_direct_room_and_asks_for_one_that_is_not_open(stage:
         await play.press("ctrl+k", *"@may", "enter")
         await play.room_is(rooms(stage)[4])
         await play.press("ctrl+k", *"@wren", "enter")
-        await play.until(lambda: stage.asked("obey"))
-        assert stage.asked("obey") == [(rooms(stage)[4], "/msg wren")]
+        await play.until(lambda: stage.asked("open_direct"))
+        assert stage.asked("open_direct") == [(stage.key("wren"),)]
 
 
 async def test_jump_puts_a_command_into_the_composer(stage: Stage):
@@ -486,11 +481,15 @@ async def test_ctrl_c_clears_the_line_and_twice_leaves(stage: Stage):
         assert play.app.return_code == EXIT_INTERRUPTED
 
 
-async def test_ctrl_c_leaves_from_a_dialog_too(stage: Stage):
+async def test_ctrl_c_closes_a_dialog_and_leaves_what_is_typed_behind_it(stage: Stage):
     async with crew(stage) as play:
+        await play.type("half a line")
         await play.press("f1")
         await opens(play, HelpDialog)
-        await play.press("ctrl+c", "ctrl+c")
+        await play.press("ctrl+c")
+        await play.until(lambda: len(play.app.screen_stack) == 1)
+        assert play.chat.composer.text == "half a line"
+        await play.press("ctrl+c", "ctrl+c", "ctrl+c")
         await play.until(lambda: play.app.return_code is not None)
         assert play.app.return_code == EXIT_INTERRUPTED
 
@@ -547,11 +546,18 @@ async def test_the_keys_of_an_action_can_be_taken_away(stage: Stage):
         "jump=ctrl+",
     ],
 )
-def test_a_change_of_keys_that_cannot_be_is_refused_with_a_sentence(stage: Stage, change: str):
+def test_a_change_of_keys_that_cannot_be_is_refused_with_a_sentence(change: str):
     with pytest.raises(ConfigError) as refused:
-        SandpiperApp(cast("NodeBackstage", stage), TuiSettings(keys=(change,)))
+        chosen_keys((change,))
     assert "The setting keys" in str(refused.value)
     assert refused.value.hint
+
+
+async def test_keys_that_cannot_be_are_said_and_the_usual_ones_hold(stage: Stage):
+    async with crew(stage, keys=("juump=ctrl+g",)) as play:
+        await play.sees("The setting keys")
+        await play.press("f1")
+        await opens(play, HelpDialog)
 
 
 # ---------------------------------------------------------------- messages
@@ -933,8 +939,8 @@ async def test_clicks_on_rooms_people_and_hints(stage: Stage):
         await play.click("● maya")
         await play.room_is(order[4])
         await play.click("● wren")
-        await play.until(lambda: stage.asked("obey"))
-        assert stage.asked("obey") == [(order[4], "/msg wren")]
+        await play.until(lambda: stage.asked("open_direct"))
+        assert stage.asked("open_direct") == [(stage.key("wren"),)]
         for hint, dialog in (("^F find", SearchDialog), ("F1 help", HelpDialog), ("^K", JumpDialog)):
             await play.click(hint)
             await opens(play, dialog)
@@ -1070,3 +1076,65 @@ async def test_keys_struck_at_once_after_up_are_for_the_selected_message(stage: 
         await play.until(lambda: play.chat.composer.has_focus)
         await play.type("more")
         assert play.chat.composer.text == "more"
+
+
+async def test_a_room_that_could_not_be_read_is_read_when_something_is_said_there(stage: Stage):
+    async with crew(stage) as play:
+        tides = rooms(stage)[2]
+        stage.trouble = StoreError("The history cannot be read: the disk is gone.", hint="Plug it in again.")
+        await play.press("alt+3")
+        await play.sees("the disk is gone")
+        stage.trouble = None
+        await stage.tell_said(*lines(stage, tides, 3))
+        await play.sees("line 0", "line 2")
+
+
+def strike(play: Play, *keys: str) -> None:
+    """Strike keys, all of them before the first has been done."""
+    for key in keys:
+        play.app.post_message(events.Key(key, key if len(key) == 1 else None))
+
+
+async def test_a_line_goes_to_the_room_it_was_typed_in_whatever_key_comes_right_behind_it(stage: Stage):
+    async with crew(stage) as play:
+        order = rooms(stage)
+        strike(play, *"hi", "enter", *"dra", "alt+2")
+        await play.room_is(order[1])
+        assert stage.asked("obey") == [(order[0], "hi")]
+        assert play.chat.composer.text == ""
+        await play.press("alt+1")
+        await play.until(lambda: play.chat.composer.text == "dra")
+
+
+async def test_a_line_is_sent_though_the_person_leaves_right_behind_it(stage: Stage):
+    async with crew(stage) as play:
+        strike(play, *"bye", "enter", "ctrl+q")
+        await play.until(lambda: play.app.return_code is not None)
+        assert stage.asked("obey") == [(rooms(stage)[0], "bye")]
+
+
+async def test_what_is_typed_behind_a_command_goes_along_to_the_room_it_leads_to(stage: Stage):
+    async with crew(stage) as play:
+        order = rooms(stage)
+        await play.type("for the new room")
+        await play.tell(Show(order[2]))
+        await play.room_is(order[2])
+        assert play.chat.composer.text == "for the new room"
+
+
+async def test_a_text_that_failed_elsewhere_waits_in_its_room(stage: Stage):
+    async with crew(stage) as play:
+        order = rooms(stage)
+        await play.tell(NotDone(order[1], "for the crew"))
+        assert play.chat.composer.text == ""
+        await play.press("alt+2")
+        await play.until(lambda: play.chat.composer.text == "for the crew")
+
+
+async def test_a_command_chosen_in_jump_does_not_destroy_what_was_being_written(stage: Stage):
+    async with crew(stage) as play:
+        await play.type("a long thought")
+        await play.press("ctrl+k", *"/topic", "enter")
+        await play.until(lambda: play.chat.composer.text.startswith("/topic"))
+        await play.press("ctrl+c", "ctrl+p", "ctrl+p")
+        await play.until(lambda: play.chat.composer.text == "a long thought")

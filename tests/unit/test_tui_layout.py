@@ -11,7 +11,15 @@ from sandpiper.faces.spans import Span, columns, line, text_of
 from sandpiper.faces.tui.palettes import PALETTES
 from sandpiper.faces.tui.themes import Looks
 from sandpiper.faces.tui.transcript.entries import Entry, of_message, of_note
-from sandpiper.faces.tui.transcript.layout import EDGE, STACKED_BELOW, Layout, Setting
+from sandpiper.faces.tui.transcript.layout import (
+    EDGE,
+    MAX_CHIPS,
+    MAX_CHOSEN_LINES,
+    MAX_LINES,
+    STACKED_BELOW,
+    Layout,
+    Setting,
+)
 from sandpiper.faces.tui.transcript.prose import parts
 from sandpiper.faces.tui.views import Note, Who
 from sandpiper.store.reader import Message, Reaction
@@ -185,3 +193,30 @@ def test_no_text_makes_a_line_wider_than_the_screen_or_loses_what_can_be_seen(te
 def test_a_screen_of_any_width_gets_some_lines():
     for width in range(1, 30):
         assert laid([said(1, BOB, "hello there")], width=width)[0]
+
+
+@pytest.mark.parametrize("text", ["\n" * 15_000, "x\n" * 7_500, "x" * 15_000, "```\n" + "y\n" * 7_000, "a " * 7_500])
+def test_a_message_has_few_lines_however_long_and_more_when_selected(text):
+    for width in (30, 100):
+        message = said(1, ME, text, edited=True)
+        lines = laid([message], width=width)[0]
+        assert len(lines) <= MAX_LINES + 3
+        assert "more lines (edited)" in lines[-1]
+        assert len(lines) < len(laid([message], width=width, chosen=message.id)[0]) <= MAX_CHOSEN_LINES + 3
+
+
+def test_lines_that_are_left_out_are_counted():
+    text = "\n".join(f"n{n}" for n in range(500))
+    message = said(1, BOB, text)
+    lines = laid([message])[0]
+    assert lines[-2].endswith(f"n{MAX_LINES - 2}")
+    assert lines[-1].endswith(f"… {500 - (MAX_LINES - 1)} more lines")
+    assert laid([message], chosen=message.id)[0][-1].endswith("n499")
+    assert laid([said(1, BOB, "\n".join("x" * MAX_LINES))])[0][-1].endswith("x")
+
+
+def test_of_very_many_reactions_some_are_shown():
+    reactions = tuple(Reaction(BOB, f"r{n}") for n in range(16_000))
+    lines = laid([said(1, BOB, "x", reactions=reactions)])[0]
+    assert len(lines) < 10
+    assert lines[-1].endswith(f"+{16_000 - MAX_CHIPS}")

@@ -1,12 +1,17 @@
 """A sheet holds a run of a room in order, knows on which line everything stands, and stays within its bounds."""
 
+from datetime import UTC
+
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from sandpiper.faces.spans import Span
+from sandpiper.faces.spans import Span, text_of
 from sandpiper.faces.tui.transcript import sheet as module
 from sandpiper.faces.tui.transcript.entries import Entry, of_note
+from sandpiper.faces.tui.transcript.layout import Setting
 from sandpiper.faces.tui.transcript.sheet import Block, Sheet
+from sandpiper.faces.tui.transcript.sheets import Sheets
 from sandpiper.faces.tui.views import Note
 from sandpiper.store.reader import Message
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
@@ -154,3 +159,73 @@ def test_the_lines_that_one_reads_are_found_again_after_changes_above_them():
     again = sheet.line(y)
     assert again is not None
     assert again[0] == line[0]
+
+
+def room_of(*messages: Message) -> tuple[Sheets, Sheet]:
+    """The sheets of a screen, and that of the room with these messages."""
+    sheets = Sheets(Setting(100, ME, "me", zone=UTC))
+    sheet = sheets.open(ROOM)
+    sheet.start_again(messages, at_start=True, at_end=True)
+    return sheets, sheet
+
+
+def text(sheet: Sheet) -> str:
+    """All lines of a sheet."""
+    return "\n".join(text_of(one) for i in range(len(sheet.entries)) for one in sheet.block(i).lines)
+
+
+def test_a_note_stands_below_all_messages_though_their_clock_is_ahead_and_keeps_its_time():
+    sheets, sheet = room_of(message(1), message(2, clock=9_000_000))
+    for answer in ("first", "second"):
+        sheets.note(ROOM, Note(ROOM, "reply", ((Span(answer),),), 60_000))
+    assert [entry.time for entry in sheet.entries] == [1, 2, 60_000, 60_000]
+    assert text(sheet).index("first") < text(sheet).index("second")
+    sheets.take(ROOM, [message(3, "behind it", clock=9_000_001)])
+    assert text(sheet).endswith("behind it")
+
+
+def test_what_was_deleted_or_changed_is_so_where_it_is_quoted():
+    near, far = message(5, "secret near"), message(1, "secret far")
+    sheets, sheet = room_of(near, replace(message(8), reply_to=near.id), replace(message(9), reply_to=far.id))
+    sheets.fetched(ROOM, [far])
+    assert text(sheet).count("secret far") == 1
+    assert text(sheet).count("secret near") == 2
+    sheets.take(ROOM, [replace(near, text="", retracted=True), replace(far, text="mended", edited=True)])
+    assert "secret" not in text(sheet)
+    assert "mended" in text(sheet)
+    sheets.fetched(ROOM, [far])  # read before it was changed
+    assert "secret" not in text(sheet)
+
+
+def test_nothing_is_quoted_from_another_room():
+    other = replace(message(1, "private words"), room=RoomId(b"o" * 32))
+    sheets, sheet = room_of(replace(message(9), reply_to=other.id))
+    sheets.fetched(ROOM, [other])
+    sheets.take(other.room, [replace(other, edited=True)])
+    sheet.compose_again()
+    assert "private" not in text(sheet)
+    assert "an earlier message" in text(sheet)
+
+
+def test_after_clearing_only_what_is_new_is_put_there_until_older_pages_are_read():
+    sheet = empty()
+    sheet.take([message(n) for n in range(1, 20)])
+    sheet.clear()
+    sheet.take([message(5, "changed")])
+    assert sheet.entries == []
+    sheet.take([message(22), message(6, "changed"), message(21)])
+    assert [entry.id for entry in sheet.entries] == [message(21).id, message(22).id]
+    sheet.older([message(n) for n in range(10, 21)], at_start=False)
+    sheet.take([message(15, "changed"), message(6, "changed")])
+    check(sheet)
+    assert [entry.time for entry in sheet.entries] == list(range(10, 23))
+
+
+def test_what_is_not_in_its_place_yet_does_not_count_as_seen_until_it_is_told_again():
+    sheets, sheet = room_of(message(1))
+    ahead = message(7)
+    sheets.take(ROOM, [ahead], frozenset({ahead.id}))
+    sheet.start_again([message(1), ahead], at_start=True, at_end=True)
+    assert (sheet.settled_place(), sheet.last_place()) == (message(1).place, ahead.place)
+    sheets.take(ROOM, [ahead])
+    assert sheet.settled_place() == ahead.place

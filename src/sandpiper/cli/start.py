@@ -86,6 +86,7 @@ def _full_screen(options: Options, paths: Paths, loaded: Loaded, *, log_file: Pa
         emoji=settings.emoji,
         notify=settings.notify,
         keys=settings.keys,
+        hub=hub,
         quiet="quiet" in switches,
         log_file=log_file,
         config_file=paths.config_file,

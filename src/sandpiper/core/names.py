@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from itertools import takewhile
 
 from sandpiper.wire.ids import PeerKey, short
 from sandpiper.wire.text import visible
@@ -26,6 +25,11 @@ class Names:
         self._nicks: dict[PeerKey, str] = {}
         self._alikes: dict[PeerKey, str] = {}  # the same as `_alike` has it, which takes a while to find out
         self._owner: dict[str, PeerKey] = {}
+        # Somebody may come with thousands of keys of one nick, and all names are asked for again and again: so only
+        # those are compared that begin alike, too, and each is compared once.
+        self._order: dict[PeerKey, int] = {}  # who was seen first
+        self._twins: dict[tuple[str, str], list[PeerKey]] = {}  # by nick and first digits of the key
+        self._suffixes: dict[PeerKey, str] = {}
         self.learn(me, nick)
 
     def learn(self, key: PeerKey, nick: str) -> None:
@@ -33,6 +37,8 @@ class Names:
         if self._nicks.get(key) == nick:
             return
         old, new = self._alikes.get(key), _alike(nick)
+        if old != new:
+            self._regroup(key, old, new)
         self._nicks[key], self._alikes[key] = nick, new
         if old is not None and old != new and self._owner.get(old) == key:
             del self._owner[old]
@@ -54,12 +60,29 @@ class Names:
             return nick
         return f"{nick}{_MARK}{self._digits(key)}"
 
+    def _regroup(self, key: PeerKey, old: str | None, new: str) -> None:
+        digits, order = key.hex()[:_DIGITS], self._order.setdefault(key, len(self._order))
+        for alike in (old, new):
+            for twin in self._twins.get((alike, digits), ()) if alike is not None else ():
+                if self._order[twin] >= order:  # the older do not mind
+                    self._suffixes.pop(twin, None)
+        if old is not None:
+            left = self._twins[old, digits]
+            left.remove(key)
+            if not left:
+                del self._twins[old, digits]
+        self._twins.setdefault((new, digits), []).append(key)
+
     def _digits(self, key: PeerKey) -> str:
-        older = takewhile(lambda one: one != key, self._nicks)
-        twins = [one.hex() for one in older if self._alikes[one] == self._alikes[key]]
+        known = self._suffixes.get(key)
+        if known is not None:
+            return known
         whole, count = key.hex(), _DIGITS
+        group = self._twins[self._alikes[key], whole[:_DIGITS]]
+        twins = [one.hex() for one in group if self._order[one] < self._order[key]]
         while any(twin.startswith(whole[:count]) for twin in twins):
             count += _DIGITS
+        self._suffixes[key] = whole[:count]
         return whole[:count]
 
     def find(self, shown: str) -> PeerKey | None:

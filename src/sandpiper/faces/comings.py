@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sandpiper.wire.ids import PeerKey
 
 ARRIVAL_SECONDS = 0.25  # who comes within this time comes in one line: at the start that is everybody
+CHANGE_SECONDS = 5.0  # between two lines of one peer's nick and away message: a peer could send thousands of both
 
 
 class Comings:
@@ -24,7 +25,9 @@ class Comings:
         self._people = people
         self._showing = showing
         self._tell = tell
-        self._linked: dict[PeerKey, tuple[str, str]] = {}  # name and away message as told
+        self._linked: dict[PeerKey, tuple[str, str]] = {}  # name and away message as they are
+        self._told: dict[PeerKey, tuple[str, str]] = {}  # and as told
+        self._resting: set[PeerKey] = set()  # of whom a line was told a moment ago
         self._arrived: dict[PeerKey, str] = {}  # came and not told yet: the path
 
     def changed(self, notice: PeerChanged) -> None:
@@ -35,21 +38,41 @@ class Comings:
             self._linked[key] = (name, status)
         else:
             self._linked.pop(key, None)
+            self._told.pop(key, None)
         if self._people.hidden(key):
-            return
-        span = self._showing.name(key).span
-        if notice.state == "lost":
+            if notice.state == "linked":
+                self._told[key] = (name, status)
+        elif notice.state == "lost":
             if self._arrived.pop(key, None) is None:  # else nobody knew that it was here
-                self._tell(span, " is gone")
+                self._tell(self._showing.name(key).span, " is gone")
         elif before is None:
+            self._told[key] = (name, status)
             if not self._arrived:
                 asyncio.get_running_loop().call_later(ARRIVAL_SECONDS, self.flush)
             self._arrived[key] = notice.path
         else:
-            if before[0] != name:
-                self._tell(f"{before[0]} is called ", span, " now")
-            if before[1] != status:
-                self._tell(span, f" is away: {status}" if status else " is back")
+            self._tell_change(key)
+
+    def _tell_change(self, key: PeerKey) -> None:
+        """What a peer is called and whether it is away, if that is not what was told last and some time ago."""
+        now, told = self._linked.get(key), self._told.get(key)
+        if key in self._resting or now is None or told is None or now == told or self._people.hidden(key):
+            return
+        self._told[key] = now
+        self._resting.add(key)
+        asyncio.get_running_loop().call_later(CHANGE_SECONDS, self._rested, key)
+        (old_name, old_status), (name, status) = told, now
+        span, away = self._showing.name(key).span, f" is away: {status}" if status else " is back"
+        if old_name == name:
+            self._tell(span, away)
+        elif old_status == status:
+            self._tell(f"{old_name} is called ", span, " now")
+        else:
+            self._tell(f"{old_name} is called ", span, f" now and{away}")
+
+    def _rested(self, key: PeerKey) -> None:
+        self._resting.discard(key)
+        self._tell_change(key)
 
     def flush(self) -> None:
         """Tell who came; before any other line, so that nobody speaks before they are there."""

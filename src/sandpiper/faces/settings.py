@@ -29,8 +29,8 @@ class LineSettings(Struct, frozen=True):
 
 class TuiSettings(Struct, frozen=True):
     """How the full-screen face behaves; the words are those of the settings of the same names, `theme` is settled
-    (dark, light or none). `log_file` is where to look when something of ours failed, None: there is none;
-    `config_file` is where the settings are, or would be.
+    (dark, light or none). `hub` is the address of one to start on. `log_file` is where to look when something of ours
+    failed, None: there is none; `config_file` is where the settings are, or would be.
     """
 
     room: str = "general"
@@ -38,6 +38,7 @@ class TuiSettings(Struct, frozen=True):
     emoji: str = "safe"
     notify: str = "bell"
     keys: tuple[str, ...] = ()
+    hub: str = ""
     quiet: bool = False
     log_file: Path | None = None
     config_file: Path | None = None

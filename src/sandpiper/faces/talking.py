@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sandpiper.errors import UsageError
 from sandpiper.faces.people import PLAIN_ROOM
-from sandpiper.faces.targets import find_message
+from sandpiper.faces.targets import find_message, is_whole_id
 from sandpiper.wire.limits import MAX_EMOJI_CHARS, MAX_TEXT_CHARS, MAX_TOPIC_CHARS
 from sandpiper.wire.records import Edit, React, Retract, Text, Topic
 from sandpiper.wire.text import clean_emoji, clean_text, clean_topic
@@ -71,7 +71,7 @@ async def reply(context: Context, arguments: Arguments) -> None:
     try:
         target = await find_message(context, word or "^")
     except UsageError as exc:
-        if word is None or exc.code != "no_message" or not word.isalnum():
+        if word is None or exc.code != "no_message" or not word.isalnum() or is_whole_id(word):
             raise
         # No message has such an id: "added", "face" and "2024" are words, too.
         target, text = await find_message(context, "^"), f"{word} {text}"

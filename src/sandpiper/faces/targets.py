@@ -19,9 +19,16 @@ MAX_BACK = 2000  # messages looked through for somebody's last one
 PAGE = 200
 MAX_COUNT = 999  # of `^N`
 
+WHOLE_ID = 64  # digits
+
 _BACK = re.compile(r"\^(\d{0,3})\Z")
 _ID = re.compile(r"[0-9a-f]{4,64}\Z", re.IGNORECASE)
 HINT = "Say which: ^ the last, ^2 the one before, @nick their last, or an id from /history."
+
+
+def is_whole_id(word: str) -> bool:
+    """True for all the digits of an id: nobody types them as a word of a text."""
+    return len(word) == WHOLE_ID and bool(_ID.match(word))
 
 
 def is_target(word: str) -> bool:
@@ -53,7 +60,7 @@ async def find_message(context: Context, target: str, *, own: bool = False) -> M
         raise UsageError(f"{target!r} is no message.", hint=HINT, code="no_message")
     found = await asyncio.to_thread(look)
     if found.retracted:
-        raise UsageError("That message was deleted.", hint="See the others: /history", code="no_message")
+        raise UsageError("That message was deleted.", hint="See the others: /history", code="deleted")
     if own and found.author != me:
         whose = context.people.author(found)
         raise UsageError(f"That message is {whose}'s: only its author can change it.", hint=HINT, code="not_yours")

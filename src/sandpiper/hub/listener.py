@@ -53,7 +53,8 @@ class Listener:
         self._server: asyncio.Server | None = None
         self._stop = asyncio.Event()
         self._tasks: asyncio.TaskGroup
-        self._life: asyncio.Task[None] | None = None
+        self.life: asyncio.Future[None] = self._loop.create_future()
+        """Ends before `aclose` only by a mistake of ours, with its exception."""
 
     def __len__(self) -> int:
         """How many connections have not become guests."""
@@ -78,7 +79,7 @@ class Listener:
     async def start(self) -> None:
         """Begin to look after those at the door."""
         ready = asyncio.Event()
-        self._life = asyncio.create_task(self._live(ready.set), name="hub listener")
+        self.life = asyncio.create_task(self._live(ready.set), name="hub listener")
         await ready.wait()
 
     async def _live(self, ready: Callable[[], None]) -> None:
@@ -95,8 +96,7 @@ class Listener:
         if self._server is not None:
             self._server.close()
         self._stop.set()
-        if self._life is not None:
-            await self._life
+        await self.life
         if self._server is not None:
             await self._server.wait_closed()
 

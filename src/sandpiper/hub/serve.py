@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-EXIT_OK, EXIT_INTERRUPTED = 0, 130
+EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 LAG_EVERY = 1.0  # seconds between two measurements of the loop's lag
 COUNTS_EVERY = 3600.0  # seconds between two lines of counts in the log
 SPARE_FILES = 64  # beside the guests': history, log, listening sockets, the system's own
@@ -69,7 +69,7 @@ class Hub:
         """
         settings = self.settings
         front = self._front(self._loaded)
-        hub_id = hub_key(self._data).key if not settings.no_history or settings.data else b""
+        hub_id = hub_key(self._data).key
         self._history = open_history(settings, self._data)
         try:
             kept = CountedHistory(self._history, self.counts)
@@ -234,11 +234,11 @@ async def _run(hub: Hub) -> int:
         tell_system("READY=1")
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(hub.watch(), name="hub watch")
-            code = await stop
+            await asyncio.wait((stop, hub.listener.life), return_when=asyncio.FIRST_COMPLETED)
             watching.cancel()
         tell_system("STOPPING=1")
         await hub.aclose()
-    return code
+    return stop.result() if stop.done() else EXIT_FAILED
 
 
 @contextlib.contextmanager

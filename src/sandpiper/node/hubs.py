@@ -76,6 +76,7 @@ class Hubs:
         self._hubs: dict[tuple[str, int], _Hub] = {}
         self._where: dict[RoomId, tuple[_Hub, str]] = {}
         self._notices: list[NodeNotice] = []
+        self._closing = False
         self._places: dict[RoomId, HubPlace] = {}
 
     # ------------------------------------------------------------ what there is
@@ -192,6 +193,7 @@ class Hubs:
 
     async def close(self) -> None:
         """Leave all of them."""
+        self._closing = True
         hubs = list(self._hubs.values())
         for hub in hubs:
             hub.link.close()
@@ -234,7 +236,7 @@ class Hubs:
                 hub.down_told = False
                 self._news(hub, "", "hub_up", f"On {label} as {nick}. HUB: it can read all that is said there.")
             case told.HubDown(reason=reason, seconds=None):
-                if hub.guest.rooms:
+                if hub.guest.rooms and not self._closing:
                     self._notices.append(Problem("hub_down", f"{label}: {reason}", "To try again: /connect"))
             case told.HubDown(reason=reason):
                 if not hub.down_told:

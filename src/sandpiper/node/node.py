@@ -287,6 +287,14 @@ class Node:
         """For each room ever joined, the place of the newest message that was seen; `UNREAD` when none was."""
         return {**{room.id: UNREAD for room in self.rooms()}, **self._run.read}
 
+    def newest_place(self, room: RoomId) -> Place:
+        """The place of the newest message of a room that has one; `UNREAD` when there is none.
+
+        Raises:
+            StoreError: the history cannot be read.
+        """
+        return self._run.history.newest_place(room)
+
     # ------------------------------------------------------------ what faces may do
 
     def join(self, name: str) -> RoomId:
@@ -370,6 +378,7 @@ class Node:
         Raises:
             StoreError: the disk failed; nothing has changed.
         """
+        place = min(place, self.newest_place(room))  # a time of a peer's making would hide all that is said later
         if place > self._run.read.get(room, UNREAD):
             self._run.history.mark_read(room, place)
             self._run.read[room] = place

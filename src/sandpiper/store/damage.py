@@ -30,6 +30,8 @@ def sql_errors(path: Path, doing: str) -> Iterator[None]:
     """Turn SQLite's errors into ours, with what to do next."""
     try:
         yield
+    except UnicodeDecodeError as exc:  # SQLite's own words quote bytes of the file that are no text
+        raise damaged(path, exc) from exc
     except sqlite3.Error as exc:
         name = getattr(exc, "sqlite_errorname", "") or ""
         if "decode to UTF-8" in str(exc):  # Python's own error: the file says that this is text
@@ -67,6 +69,8 @@ def check(path: Path) -> None:
         if exc.sqlite_errorname == "SQLITE_ERROR":  # these statements are right, so the file is wrong
             raise damaged(path, exc) from exc
         return  # whoever opens it for writing learns what is the matter
+    except UnicodeDecodeError as exc:  # what SQLite says quotes bytes of the file
+        raise damaged(path, exc) from exc
     if found != "ok":
         raise damaged(path, found)
 

@@ -78,6 +78,16 @@ class Marks:
             )
             self.commit()
 
+    def newest_place(self, room: RoomId) -> Place:
+        """The place of the newest message of a room; `UNREAD` when there is none."""
+        with self._reading():
+            row = self._db.execute(
+                "SELECT clock, id FROM messages WHERE room = (SELECT n FROM rooms WHERE id = ?)"
+                " ORDER BY clock DESC, id DESC LIMIT 1",
+                (room,),
+            ).fetchone()
+        return (row[0], RecordId(row[1])) if row is not None else UNREAD
+
     def read_places(self) -> dict[RoomId, Place]:
         """How far each room on disk was read."""
         with self._reading():

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from msgspec.structs import replace
+from textual import events
 from textual.app import App
 from textual.message import Message
 from typing_extensions import override
@@ -82,6 +83,7 @@ class SandpiperApp(App[int]):
         self._settings = settings
         self._save = save
         self._net = LastNet()
+        self._early_keys: list[events.Key] | None = []  # None: there is a screen now
         self._interrupted = -AGAIN_SECONDS
         self._notifier = Notifier(cast("CallBy", settings.notify), self._to_terminal)
         for palette in PALETTES.values():
@@ -108,7 +110,18 @@ class SandpiperApp(App[int]):
         self._signals = Signals(self)
         self.call_after_refresh(self._begin)
 
+    @override
+    async def on_event(self, event: events.Event) -> None:
+        """Keep what is struck before there is a screen to strike it into."""
+        if isinstance(event, events.Key) and self._early_keys is not None:
+            self._early_keys.append(event)
+        else:
+            await super().on_event(event)
+
     def _begin(self) -> None:
+        early, self._early_keys = self._early_keys or [], None
+        for key in early:
+            self.post_message(key)
         self._backstage.start(self._tell, Asking(self))
 
     def _tell(self, updates: tuple[Update, ...]) -> None:
@@ -145,7 +158,7 @@ class SandpiperApp(App[int]):
         """See `Chat.action_turn`."""
         await self.chat.action_turn(f"app.{action}")
 
-    def action_copy_selection(self) -> None:
+    async def action_copy_selection(self) -> None:
         """Ctrl+C: copy what is selected; otherwise clear what is typed; otherwise, twice, end."""
         chat = self.chat
         selected = self.screen.get_selected_text()
@@ -155,7 +168,7 @@ class SandpiperApp(App[int]):
             self.notify("Copied.", timeout=2, markup=False)
             return
         if self.screen is not chat:  # a dialog
-            self.screen.dismiss(None)
+            await self.screen.dismiss(None)
             return
         if chat.composer.wipe():
             return

@@ -151,10 +151,13 @@ class Surroundings:
         return sorted(out, key=lambda peer: (peer.name.casefold(), peer.key))
 
     def _known(self) -> list[PeerView]:
-        """Those seen last of everybody who is not here."""
+        """Those seen last of everybody who is not here, and all whom we have a direct room with."""
         node, people, verified = self._node, self._people, self._node.verified
         away = set(self._seen) - {node.key, *node.linked()} - node.ignored
         newest = sorted(away, key=lambda key: (-self._seen[key], key))[:MAX_GONE]
+        # Whom a room on the screen is with is always told: else nothing says whether they are verified.
+        here = {node.key, *node.linked(), *newest}
+        newest += [room.peer for room in node.rooms() if room.peer is not None and room.peer not in here]
         rooms = {key: direct_room(node.key, key) for key in newest}
         return [
             PeerView(
@@ -166,7 +169,7 @@ class Surroundings:
                 status="",
                 path="",
                 rtt=None,
-                seen=self._seen[key],
+                seen=self._seen.get(key, 0),
                 room=rooms[key],
                 unread=self._unread.counts(rooms[key])[0],
             )

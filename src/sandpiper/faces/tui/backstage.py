@@ -67,11 +67,15 @@ class _Verify(Struct, frozen=True):
     verified: bool
 
 
+class _OpenDirect(Struct, frozen=True):
+    key: PeerKey
+
+
 class _Stop(Struct, frozen=True):
     pass
 
 
-_Call = _Obey | _Look | _Read | _Typing | _Verify | _Stop
+_Call = _Obey | _Look | _Read | _Typing | _Verify | _OpenDirect | _Stop
 
 
 class _Asking:
@@ -166,6 +170,10 @@ class NodeBackstage:
     def verify(self, key: PeerKey, *, verified: bool) -> None:
         """See `Backstage`."""
         self._call(_Verify(key, verified))
+
+    def open_direct(self, key: PeerKey) -> None:
+        """See `Backstage`."""
+        self._call(_OpenDirect(key))
 
     def stop(self) -> None:
         """See `Backstage`. What was asked for before is done first, if that does not take long."""
@@ -313,6 +321,8 @@ class NodeBackstage:
                     case _Verify(key=key, verified=verified):
                         node.verify(key, verified=verified)
                         telling.changed()
+                    case _OpenDirect(key=key):
+                        telling.open_direct(key)
                     case _Stop():
                         return
                     case _:

@@ -229,7 +229,7 @@ class Chat(Screen[None]):
         self.set_class(self.around is not None and self.transcript.has_nothing, "-quiet-room")
 
     def _take_said(self, said: Said) -> None:
-        self.transcript.take(said.room, said.messages)
+        self.transcript.take(said.room, said.messages, said.ahead)
         room, around = find_room(self.around, said.room), self.around
         for message in said.messages:
             name = self.transcript.sheets.name(message)

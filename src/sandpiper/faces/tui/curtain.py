@@ -69,6 +69,7 @@ class Curtain:
             with suppress(termios.error):
                 self._modes = termios.tcgetattr(sys.stdin.fileno())
                 modes = list(self._modes)
+                modes[0] = self._modes[0] & ~termios.ICRNL  # type: ignore[operator]  # Enter is no new line
                 modes[3] = self._modes[3] & ~(termios.ECHO | termios.ICANON)  # type: ignore[operator]
                 termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, modes)
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 from sandpiper.faces.tui.unread import MAX_UNREAD
 from sandpiper.faces.tui.views import Found
 from sandpiper.store.reader import Message, PeerRow
-from sandpiper.wire.ids import RecordId, RoomId
+from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sandpiper.faces.tui.views import Place
     from sandpiper.store.reader import Reader
 
+MAX_PAGES = 20  # looked through for what is unread: whoever is ignored may have written very much
 NEWEST = 200  # messages of a room that was entered or shown: three screenfuls and more
 
 
@@ -34,17 +35,23 @@ class Lookup(Struct, frozen=True):
 
 
 def look_up(
-    reader: Reader, batch: Batch, shown: set[RoomId], entered: Mapping[RoomId, Place], *, peers: bool
+    reader: Reader,
+    batch: Batch,
+    shown: set[RoomId],
+    uncounted: Mapping[RoomId, Place],
+    *,
+    peers: bool,
+    hidden: frozenset[PeerKey] = frozenset(),
 ) -> Lookup:
-    """Read all that. `shown` are rooms that came on the screen; `entered` ones that we came into, and how far each was
-    read.
+    """Read all that. `shown` are rooms that came on the screen or that we came into; `uncounted` ones of which nobody
+    knows what is unread, and how far each was read. What `hidden` peers said is not counted.
 
     Raises:
         StoreError: the history cannot be read.
     """
     messages = reader.messages([record for changes in batch.changes.values() for record in changes.ids])
     here = {message.id: message for message in messages}
-    newest = {room: reader.page(room, limit=NEWEST) for room in shown | entered.keys()}
+    newest = {room: reader.page(room, limit=NEWEST) for room in shown}
     told = [*messages]
     for changes in batch.changes.values():
         told += changes.previews.values()
@@ -57,8 +64,18 @@ def look_up(
         messages=here,
         quoted=tuple(reader.messages([*(answered - here.keys())])),
         newest=newest,
-        unread=tuple(
-            message for room, place in entered.items() for message in reader.page_after(room, place, MAX_UNREAD)
-        ),
+        unread=tuple(message for room, place in uncounted.items() for message in _unread(reader, room, place, hidden)),
         peers=tuple(reader.peers()) if peers else (),
     )
+
+
+def _unread(reader: Reader, room: RoomId, place: Place, hidden: frozenset[PeerKey]) -> list[Message]:
+    """The first `MAX_UNREAD` past a place, if so many are found among those of people who are hidden."""
+    out: list[Message] = []
+    for _ in range(MAX_PAGES):
+        page = reader.page_after(room, place, MAX_UNREAD)
+        out += [message for message in page if message.author not in hidden]
+        if len(page) < MAX_UNREAD or len(out) >= MAX_UNREAD:
+            break
+        place = page[-1].place
+    return out[:MAX_UNREAD]

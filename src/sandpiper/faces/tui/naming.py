@@ -58,7 +58,12 @@ class Naming:
         """Those who are called something else since they were told, or are verified now."""
         self._verified = self._node.verified
         for room, told in self._told.items():
-            yield from self._tell(room, {key: self._again(key, room, who) for key, who in told.items()})
+            again = {key: self._again(key, room, who) for key, who in told.items()}
+            yield from self._tell(room, {key: who for key, who in again.items() if who is not told[key]})
+
+    def plain(self, key: PeerKey) -> bool:
+        """True for an author of the old dialect, here or long gone."""
+        return key in self._plain
 
     def forget(self, room: RoomId) -> None:
         """The room was left."""
@@ -81,8 +86,11 @@ class Naming:
         return Who(self._name(key, room), colour, key in self._verified, plain)
 
     def _again(self, key: PeerKey, room: RoomId, who: Who) -> Who:
-        plain = who.plain or key in self._people.plain
-        return Who(self._name(key, room), who.colour, key in self._verified, plain)
+        """The very same when nothing has changed: there may be thousands, and this is asked all the time."""
+        name, verified, plain = self._name(key, room), key in self._verified, who.plain or key in self._people.plain
+        if (name, verified, plain) == (who.name, who.verified, who.plain):
+            return who
+        return Who(name, who.colour, verified, plain)
 
     def _tell(self, room: RoomId, who: dict[PeerKey, Who]) -> Iterator[Named]:
         told = self._told.setdefault(room, {})

@@ -24,7 +24,7 @@ from sandpiper.core.events import (
     RoomChanged,
     TypingSeen,
 )
-from sandpiper.errors import StoreError
+from sandpiper.errors import StoreError, UsageError
 from sandpiper.faces import render, sentences
 from sandpiper.faces.comings import Comings
 from sandpiper.faces.people import PLAIN_MARK, People
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from sandpiper.node import Node, NodeNotice
     from sandpiper.store import profile
     from sandpiper.store.reader import Reader
+    from sandpiper.wire.ids import PeerKey
     from sandpiper.wire.records import Record
 
 PULSE_SECONDS = 0.05  # between two batches: a burst is a few redraws, and nobody sees the wait
@@ -99,6 +100,8 @@ class Telling:
         self._picture_now = True  # and cannot wait
         self._picture_at = 0.0
         self._names_due = False
+        self._save_failed = False
+        self._ignored = node.ignored  # when unread messages were counted
 
     # ------------------------------------------------------------ life
 
@@ -150,12 +153,17 @@ class Telling:
 
     def save(self) -> None:
         """Remember on the disk what was read."""
-        for room, place in self._unread.unsaved():
+        places = self._unread.unsaved()
+        for at, (room, place) in enumerate(places):
             try:
                 self._node.mark_read(room, place)
             except StoreError as exc:
-                self.trouble(room, str(exc), exc.hint)
+                self._unread.not_saved(room for room, _ in places[at:])
+                if not self._save_failed:  # it is tried every second, and said once
+                    self.trouble(room, str(exc), exc.hint)
+                self._save_failed = True
                 return
+            self._save_failed = False
 
     # ------------------------------------------------------------ what the backstage tells by itself
 
@@ -186,10 +194,31 @@ class Telling:
         self.changed()
 
     def read(self, room: RoomId, place: Place) -> None:
-        """Everything up to `place` has been seen."""
-        self._unread.read(room, place)
+        """Everything up to `place` has been seen.
+
+        Raises:
+            StoreError: the history cannot be read.
+        """
+        self._unread.read(room, min(place, self._node.newest_place(room)))  # a preview's place is a guess
         self._picture_due = True
         self._due.set()
+
+    def open_direct(self, key: PeerKey) -> None:
+        """Open the direct room with this very key, and show it.
+
+        Raises:
+            UsageError: it is ours, or nobody's who has direct rooms.
+        """
+        if key == self._node.key:
+            raise UsageError("That is you.", hint="A direct room is with somebody else.", code="self")
+        if key in self.people.plain or self._naming.plain(key):
+            raise UsageError(
+                "That person speaks the old p2pchat dialect, which has no direct messages.",
+                hint="What you write in #general reaches them.",
+                code="plain_peer",
+            )
+        self.tell(Show(self._node.open_direct(key)))
+        self.changed()
 
     # ------------------------------------------------------------ what the node tells
 
@@ -297,7 +326,8 @@ class Telling:
     def _room_changed(self, notice: RoomChanged) -> None:
         if notice.joined:
             self._entered.add(notice.room)
-            if self._begun:  # those of the start are no news
+            hidden = notice.peer is not None and self.people.hidden(notice.peer)  # has written to us first
+            if self._begun and not hidden:  # those of the start are no news
                 self._event(notice.room, sentences.room_changed(notice, self.people))
         else:
             self._naming.forget(notice.room)
@@ -333,12 +363,13 @@ class Telling:
         """Tell all that there is."""
         batch = self._pending.take()
         entered, opened = self._entered, self._opened
-        read_up_to = {room: self._unread.read_up_to(room) for room in entered}
+        uncounted = entered | self._recounted()
+        read_up_to = {room: self._unread.read_up_to(room) for room in uncounted}
         self._entered, self._opened = set(), set()
         found = Lookup()
-        if batch.changes or entered or opened or any(isinstance(item, Found) for item in batch.items):
+        if batch.changes or uncounted or opened or any(isinstance(item, Found) for item in batch.items):
             try:
-                found = await asyncio.to_thread(self._look_up, batch, opened, read_up_to)
+                found = await asyncio.to_thread(self._look_up, batch, opened | entered, read_up_to)
             except StoreError as exc:
                 self.trouble(None, str(exc), exc.hint)
         out = self._names(found, entered)
@@ -355,11 +386,25 @@ class Telling:
         if out:
             self._put(tuple(out))
 
-    def _look_up(self, batch: Batch, opened: set[RoomId], read_up_to: Mapping[RoomId, Place]) -> Lookup:
+    def _look_up(self, batch: Batch, shown: set[RoomId], read_up_to: Mapping[RoomId, Place]) -> Lookup:
         """In a thread."""
         if self._reader is None:
             self._reader = self._node.reader()
-        return look_up(self._reader, batch, opened, read_up_to, peers=not self._begun)
+        hidden = self._ignored
+        return look_up(self._reader, batch, shown, read_up_to, peers=not self._begun, hidden=hidden)
+
+    def _recounted(self) -> set[RoomId]:
+        """Rooms whose unread messages are to be counted anew: all, when somebody is ignored now or no longer. Those
+        that come while the history is read are counted twice, which is once.
+        """
+        if self._ignored == self._node.ignored:
+            return set()
+        self._ignored = self._node.ignored
+        rooms = {room.id for room in self._node.rooms()}
+        for room in rooms:
+            self._unread.forget(room)
+        self._picture_due = True
+        return rooms
 
     def _names(self, found: Lookup, entered: set[RoomId]) -> list[Update]:
         """Who is in rooms that were entered or shown, and who is quoted; and all that goes with a room's entry."""
@@ -387,8 +432,14 @@ class Telling:
         if not messages:
             return []
         messages.sort(key=lambda message: message.place)
-        fresh = frozenset(changes.fresh & {message.id for message in messages})
-        return [*self._naming.speaking(room, messages), Said(room, tuple(messages), fresh)]
+        told = {message.id for message in messages}
+        said = Said(
+            room,
+            tuple(messages),
+            fresh=frozenset(changes.fresh & told),
+            ahead=frozenset(told & {message.id for message in ahead}),
+        )
+        return [*self._naming.speaking(room, messages), said]
 
     def _listed(self, words: str, messages: Sequence[Message], found: Lookup) -> list[Update]:
         heard = self._heard(messages)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sandpiper.store.marks import UNREAD
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from sandpiper.faces.tui.views import Place
     from sandpiper.wire.ids import RoomId
@@ -60,6 +60,15 @@ class Unread:
         if room == self.seen:
             return 0, 0
         return len(self._unread.get(room, ())), len(self._mentions.get(room, ()))
+
+    def forget(self, room: RoomId) -> None:
+        """Count a room anew: it is told again what came past the place that was read."""
+        self._unread.pop(room, None)
+        self._mentions.pop(room, None)
+
+    def not_saved(self, rooms: Iterable[RoomId]) -> None:
+        """These could not be remembered: `unsaved` has them again."""
+        self._unsaved.update(rooms)
 
     def unsaved(self) -> list[tuple[RoomId, Place]]:
         """How far was read since this was last asked: what is to be remembered."""

@@ -119,12 +119,13 @@ class Named(Struct, frozen=True):
 class Said(Struct, frozen=True):
     """Messages of one room, new ones and those that have changed, in the order of the room.
 
-    `fresh` are those of them that somebody else has just said (not caught up with).
+    `fresh` are those of them that somebody else has just said (not caught up with); `ahead` are not in their place yet.
     """
 
     room: RoomId
     messages: tuple[Message, ...]
     fresh: frozenset[RecordId] = frozenset()
+    ahead: frozenset[RecordId] = frozenset()
 
 
 class Delivery(Struct, frozen=True):
@@ -215,6 +216,10 @@ class Backstage(Protocol):
 
     def verify(self, key: PeerKey, *, verified: bool) -> None:
         """The safety words were the same, or were not."""
+        ...
+
+    def open_direct(self, key: PeerKey) -> None:
+        """Open the direct room with this key and show it; a `Note` says why when there can be none."""
         ...
 
     def stop(self) -> None:

@@ -33,7 +33,10 @@ NAME_CELLS = (9, 16)  # of names in front of texts, least and most; longer ones 
 TIME_CELLS = 5
 EDGE = " "  # before the time, so that it does not touch the edge of a line with another ground
 GAP_MS = 5 * 60_000  # after which somebody who goes on talking is named again
-MAX_CODE_LINES = 200  # of one message; a longer block ends with how many lines are left
+MAX_LINES = 100  # of one message; a longer one ends with how many are left
+MAX_CHOSEN_LINES = 1_000  # of the selected message: all that a person would look at
+MIN_CUT_CELLS = 40  # characters a line that a text is cut by on narrow screens: some take no cell
+MAX_CHIPS = 20  # kinds of reactions shown below one message
 
 
 class Setting(Struct, frozen=True):
@@ -125,7 +128,10 @@ class Layout:
             tail.append(Span(" (edited)", "dim"))
         if mine and entry.members:
             tail.append(self._mark(entry))
-        text = shown(message.text, setting.emoji)
+        limit = MAX_CHOSEN_LINES if entry.id == setting.chosen else MAX_LINES
+        # Before anything that costs: a text of nothing but newlines would be thousands of lines.
+        said, left = _cut(message.text, limit, width)
+        text = shown(said, setting.emoji)
         style, start = "", list[Span]()
         if message.plain:
             start.append(Span(f"{PLAIN_MARK.strip()} ", "warn"))
@@ -133,16 +139,23 @@ class Layout:
             style = "italic"
             start.append(Span(f"{self._name(who)} ", f"bold nick {who.colour}"))
         found = prose.parts(text, setting.nick, style)
+        above = len(body)
         for i, part in enumerate(found):
             if part.kind == "code":
                 body += _code(part.lines, width)
                 continue
             first = start if i == 0 else ()
-            last = tuple(tail) if i == len(found) - 1 else ()
+            last = tuple(tail) if i == len(found) - 1 and not left else ()
             folded = fold((*first, *part.spans, *last), width, 0, least=1)
             body += [*folded[:-1], tuple(Span(one.text.replace("\xa0", " "), one.style) for one in folded[-1])]
-        if found[-1].kind == "code" and tail:
+        if found[-1].kind == "code" and tail and not left:
             body.append(tuple(tail))
+        if left or len(body) - above > limit:
+            left += max(0, len(body) - above - (limit - 1))
+            del body[above + limit - 1 :]
+            more = Span(f"… {left} more line{'' if left == 1 else 's'}", "dim")
+            folded = fold((more, *tail), width, 0, least=1)
+            body += [tuple(Span(one.text.replace("\xa0", " "), one.style) for one in line) for line in folded]
         if message.reactions:
             body += self._reactions(message, width)
         return who, body, marked
@@ -160,7 +173,8 @@ class Layout:
         if target is None:
             return (Span("╭ ", "faint"), Span("an earlier message", "quote"))
         who = self._author(target)
-        text = "message deleted" if target.retracted else shown(prose.plain(target.text), self.setting.emoji)
+        begin = target.text[: width * 16]  # of hostile length
+        text = "message deleted" if target.retracted else shown(prose.plain(begin), self.setting.emoji)
         name = excerpt(self._name(who), max(1, width - 3))
         left = width - 3 - columns(name)
         out = [Span("╭ ", "faint"), Span(name, f"bold nick {who.colour}")]
@@ -177,7 +191,8 @@ class Layout:
                 ours.add(reaction.emoji)
         lines: list[list[Span]] = [[]]
         used = 0
-        for emoji, count in grouped(counts):
+        found = list(grouped(counts))
+        for emoji, count in found[:MAX_CHIPS]:
             label = excerpt(shown(emoji, self.setting.emoji), max(1, width - 6))
             chip = [Span(f" {label} ", "chip"), Span(f"{count} ", "count" if emoji in ours else "chip")]
             size = columns(text_of(tuple(chip))) + 1
@@ -186,6 +201,11 @@ class Layout:
                 used = 0
             lines[-1] += [*chip, Span(" ")]
             used += size
+        if len(found) > MAX_CHIPS:
+            more = f"+{len(found) - MAX_CHIPS}"
+            if used and used + len(more) > width:
+                lines.append([])
+            lines[-1].append(Span(more, "dim"))
         return [tuple(line) for line in lines]
 
     # ------------------------------------------------------------ notes
@@ -302,15 +322,27 @@ def _short(name: str, width: int) -> str:
     return excerpt(name, width)
 
 
+def _cut(text: str, limit: int, width: int) -> tuple[str, int]:
+    """The beginning of a text, enough for `limit` lines, and about how many lines are left (0: nothing is)."""
+    end = min(len(text), limit * max(width, MIN_CUT_CELLS))
+    at = -1
+    for _ in range(limit):
+        at = text.find("\n", at + 1, end)
+        if at < 0:
+            break
+    else:
+        end = at
+    rest = text[end:]
+    return text[:end], max(1, rest.count("\n"), len(rest) // max(1, width)) if rest else 0
+
+
 def _code(lines: tuple[str, ...], width: int) -> list[Line]:
     """A block of code: one background behind all its lines; lines are broken anywhere."""
     inner = max(1, width - 2)
     broken: list[str] = []
-    for line in lines[:MAX_CODE_LINES]:
+    for line in lines:
         # Spaces count in code: fold keeps them only when it does not see them.
         pieces = fold((Span(line.replace("\t", "    ").replace(" ", "\xa0")),), inner, 0, least=1)
         broken += [text_of(piece).replace("\xa0", " ") for piece in pieces]
-    if len(lines) > MAX_CODE_LINES:
-        broken.append(f"… {len(lines) - MAX_CODE_LINES} more lines")
     widest = max((columns(line) for line in broken), default=0)
     return [(Span(f" {line}{' ' * (widest - columns(line) + 1)}", "code"),) for line in broken]

@@ -57,6 +57,9 @@ class Sheet:
         self.at_start = False
         self.at_end = False
         self.filled = False
+        self.ahead: set[RecordId] = set()  # messages that are not in their place yet: they count as not seen
+        self._newest: Place | None = None  # of all messages that were told, at hand or not
+        self._floor: Place | None = None  # below it the sheet was cleared, and has not been read again
         self._marks: OrderedDict[RecordId, tuple[int, int]] = OrderedDict()  # how far messages of ours have come
         self._places: dict[RecordId, Place] = {}
         self._blocks: list[Block] = []
@@ -123,6 +126,13 @@ class Sheet:
         """The place of the newest message at hand."""
         return next((entry.place for entry in reversed(self.entries) if entry.message is not None), None)
 
+    def settled_place(self) -> Place | None:
+        """The place of the newest message at hand that is in its place: so far one can have read."""
+        for entry in reversed(self.entries):
+            if entry.message is not None and entry.id not in self.ahead:
+                return entry.place
+        return None
+
     def _count(self) -> None:
         start = self._sound
         if start == len(self._blocks) == len(self._ends):
@@ -141,6 +151,7 @@ class Sheet:
         from the history when the view comes there.
         """
         for message in messages:
+            self._heard_of(message)
             old_index = self.index(message.id)
             if old_index is not None:
                 old = self.entries[old_index]
@@ -159,12 +170,23 @@ class Sheet:
 
     def _reaches(self, place: Place) -> bool:
         first, last = self.first_place(), self.last_place()
-        if first is None or last is None:
+        if self._floor is not None:  # all that came after clearing is here
+            first = self._floor
+        elif first is None:
             return self.at_end
+        if last is None:
+            return self.at_end and place > first
         return (self.at_start or place > first) and (self.at_end or place < last)
 
-    def add(self, entry: Entry) -> None:
-        """A note."""
+    def _heard_of(self, message: Message) -> None:
+        if message.id not in self.ahead and (self._newest is None or message.place > self._newest):
+            self._newest = message.place
+
+    def add(self, entry: Entry, *, last: bool = False) -> None:
+        """A note; `last`: below all messages at hand, though the clock of their room is ahead of ours."""
+        newest = self.last_place() if last else None
+        if newest is not None and newest > entry.place:
+            entry = msgspec.structs.replace(entry, place=(newest[0], entry.id))
         self._insert(entry)
         self._notes += 1
         self._trim_notes()
@@ -191,12 +213,13 @@ class Sheet:
         self._splice(0, fresh[:before])
         for entry in fresh[before:]:  # notes can stand between
             self._insert(entry)
-        self.at_start = at_start
+        self.at_start, self._floor = at_start, None
         self.trim(keep_end=False)
 
     def newer(self, page: Sequence[Message], *, at_end: bool) -> None:
         """A page that begins where this sheet ends."""
         for message in page:
+            self._heard_of(message)
             if message.id not in self._places:
                 self._insert(self._entry(message))
         self.at_end = at_end
@@ -207,7 +230,14 @@ class Sheet:
         self._drop(0, len(self.entries))
         self._notes = 0
         self._splice(0, [self._entry(one) for one in page])
-        self.at_start, self.at_end, self.filled = at_start, at_end, True
+        self.at_start, self.at_end, self.filled, self._floor = at_start, at_end, True, None
+        for message in page:
+            self._heard_of(message)
+
+    def clear(self) -> None:
+        """Nothing is at hand, and only what comes after all that was told is put here, until older pages are read."""
+        self.start_again((), at_start=False, at_end=True)
+        self._floor = self._newest
 
     def trim(self, *, keep_end: bool = True) -> None:
         """Let go of the oldest entries above `MAX_ENTRIES`, or of the newest, once there are `SLACK` more."""
@@ -216,7 +246,7 @@ class Sheet:
             return
         if keep_end:
             self._drop(0, excess)
-            self.at_start = False
+            self.at_start, self._floor = False, None
             self._recompose(0, 1)
         else:
             self._drop(MAX_ENTRIES, len(self.entries))

@@ -15,7 +15,7 @@ from sandpiper.faces.tui.transcript.sheet import Sheet
 from sandpiper.wire.ids import RecordId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from sandpiper.faces.tui.views import Note, Place, Who
     from sandpiper.store.reader import Message
@@ -122,6 +122,25 @@ class Sheets:
 
     # ------------------------------------------------------------ what comes
 
+    def take(self, room: RoomId, messages: Sequence[Message], ahead: frozenset[RecordId] = frozenset()) -> None:
+        """Messages that were said or have changed; `ahead` are those of them that are not in their place yet.
+
+        What was deleted or changed is so where it is quoted, too.
+        """
+        for message in messages:
+            if message.id in self._far or message.retracted or message.edited:  # a fetch may bring how it was
+                self._far[message.id] = message
+        self._trim_far()
+        sheet, ids = self.get(room), {message.id for message in messages}
+        if sheet is None:
+            return
+        sheet.ahead -= ids
+        sheet.ahead |= ahead & ids
+        if len(sheet.ahead) > MAX_FAR:
+            sheet.ahead = {id for id in sheet.ahead if sheet.index(id) is not None}
+        sheet.take(messages)
+        self._quote_again(sheet, ids)
+
     def note(self, room: RoomId, note: Note) -> None:
         """Lines that are no message."""
         sheet = self.get(room)
@@ -133,7 +152,7 @@ class Sheets:
                 self._kept.popitem(last=False)
             return
         self._notes += 1
-        sheet.add(of_note(note, self._notes))
+        sheet.add(of_note(note, self._notes), last=True)
 
     def named(self, room: RoomId, who: dict[PeerKey, Who]) -> None:
         """What authors of a room are called."""
@@ -158,7 +177,9 @@ class Sheets:
         """A message at hand, or one far above that was fetched because it is answered."""
         sheet = self.get(room)
         found = sheet.message(id) if sheet is not None else None
-        return found if found is not None else self._far.get(id)
+        if found is None:
+            found = self._far.get(id)
+        return found if found is not None and found.room == room else None  # nothing is quoted into another room
 
     def unknown(self, room: RoomId, messages: Iterable[Message]) -> list[RecordId]:
         """Messages that are answered by these and have to be fetched."""
@@ -167,13 +188,19 @@ class Sheets:
 
     def fetched(self, room: RoomId, messages: Sequence[Message]) -> None:
         """What was answered is here: show it where it is quoted."""
+        ids, sheet = {message.id for message in messages if message.room == room}, self.get(room)
         for message in messages:
-            self._far[message.id] = message
+            if message.id in ids:
+                self._far.setdefault(message.id, message)  # what was told meanwhile is newer
+        self._trim_far()
+        if sheet is not None:
+            self._quote_again(sheet, ids)
+
+    def _trim_far(self) -> None:
         while len(self._far) > MAX_FAR:
             self._far.popitem(last=False)
-        ids, sheet = {message.id for message in messages}, self.get(room)
-        if sheet is None:
-            return
+
+    def _quote_again(self, sheet: Sheet, ids: Collection[RecordId]) -> None:
         for entry in sheet.entries:
             if entry.message is not None and entry.message.reply_to in ids:
                 sheet.compose_one(entry.id)

@@ -206,7 +206,7 @@ class View(ScrollView):
         sheet = self.sheet
         if self.room is None or sheet is None or not self._attended or not self.following:
             return
-        place = sheet.last_place()
+        place = sheet.settled_place()
         if place is not None and self._told != (self.room, place):
             self._told = (self.room, place)
             self.post_message(self.Seen(self.room, place))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 
 BEGINNING: Place = (-1, b"")  # a place before all messages
+RETRY_S = 0.5  # after a message came for a room whose first page could not be read, until it is read again
 
 
 class Transcript(View, can_focus=True):
@@ -71,6 +72,7 @@ class Transcript(View, can_focus=True):
     def __init__(self, reader: Callable[[], Reader], setting: Setting, looks: Looks, *, id: str | None = None) -> None:
         super().__init__(setting, looks, id=id)
         self._paging = Paging(reader, self.sheets, lambda error: self.post_message(self.Failed(error)))
+        self._retrying = False
         self._spots: dict[RoomId, Spot] = {}  # where one was in rooms that were left above their end
 
     # ------------------------------------------------------------ which room
@@ -116,18 +118,26 @@ class Transcript(View, can_focus=True):
 
     # ------------------------------------------------------------ what comes
 
-    def take(self, room: RoomId, messages: Sequence[Message]) -> None:
-        """Messages that were said or have changed."""
+    def take(self, room: RoomId, messages: Sequence[Message], ahead: frozenset[RecordId] = frozenset()) -> None:
+        """Messages that were said or have changed; `ahead` are those of them that are not in their place yet."""
         sheet = self.sheets.get(room)
-        if sheet is None:
-            return
         self._paging.heard(room, messages)
-        if room == self.room:
-            self._change(lambda: sheet.take(messages))
+        if sheet is not None and room == self.room:
+            self._change(lambda: self.sheets.take(room, messages, ahead))
             self._fetch_answered(room, messages)
-        else:
-            sheet.take(messages)
+            if not sheet.filled and not self._paging.reads(room) and not self._retrying:
+                self._retrying = True  # the first page could not be read; not at once again for every message
+                self.set_timer(RETRY_S, self._retry)
+            return
+        self.sheets.take(room, messages, ahead)
+        if sheet is not None:
             sheet.trim()
+
+    def _retry(self) -> None:
+        self._retrying = False
+        room, sheet = self.room, self.sheet
+        if room is not None and sheet is not None and not sheet.filled and not self._paging.reads(room):
+            self._read_last()
 
     def note(self, note: Note) -> None:
         """Lines that are no message, for their room or the one on the screen."""
@@ -159,7 +169,7 @@ class Transcript(View, can_focus=True):
         sheet = self.sheet
         if sheet is not None:
             self._choose(None)
-            self._change(lambda: sheet.start_again((), at_start=False, at_end=True))
+            self._change(sheet.clear)
 
     # ------------------------------------------------------------ reading the history
 
@@ -182,11 +192,13 @@ class Transcript(View, can_focus=True):
             return
 
         def use(page: list[Message], heard: list[Message]) -> None:
+            first = not sheet.filled
             notes = [entry for entry in sheet.entries if entry.note is not None]
             sheet.start_again(page, at_start=len(page) < PAGE, at_end=True)
             sheet.take(heard)
             for entry in notes:
-                sheet.add(entry)
+                # What came before there were messages to stand below: answers and errors are about now.
+                sheet.add(entry, last=first and entry.note is not None and entry.note.kind != "event")
             if room == self.room:
                 self._settle(None)
 
@@ -202,7 +214,11 @@ class Transcript(View, can_focus=True):
             return
 
         def use(page: list[Message], heard: list[Message]) -> None:
-            self._change(lambda: sheet.older(page, at_start=len(page) < PAGE), room)
+            def change() -> None:
+                sheet.older(page, at_start=len(page) < PAGE)
+                sheet.take(heard)  # what was deleted meanwhile is on the page as it was
+
+            self._change(change, room)
 
         self._wish(Wish(room, lambda reader: reader.page(room, before=first, limit=PAGE), use))
 
@@ -279,6 +295,7 @@ class Transcript(View, can_focus=True):
 
         def use(page: list[Message], heard: list[Message]) -> None:
             sheet.start_again(page, at_start=False, at_end=False)
+            sheet.take(heard)
             if room == self.room:
                 self._settle(sheet.spot(0))
                 self._choose(id)
