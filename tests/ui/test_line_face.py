@@ -70,6 +70,20 @@ async def test_replies_edits_reactions_and_deletions_reach_the_other_side(pair: 
     await alice.sees("bob: «alice: how are you?» (deleted)")
 
 
+async def test_an_answer_to_a_message_deleted_meanwhile_is_not_sent(pair: Pair):
+    alice, bob = pair
+    alice.type("one", "two")
+    await bob.sees("alice: two")
+    with bob.node.reader() as reader:
+        [two] = [message for message in reader.page(open_room("general")) if message.text == "two"]
+    alice.type("/delete")
+    await bob.sees("alice deleted the message of")
+    bob.type(f"/reply {two.id.hex()} mine", f"/reply {'0' * 64} other", f"/reply {two.id.hex()[:8]} third", "end")
+    await alice.sees("bob: end")
+    assert "That message was deleted." in bob.paper.aside
+    assert not any("mine" in line or "other" in line or "third" in line for line in alice.lines)
+
+
 async def test_only_the_author_can_change_a_message(pair: Pair):
     alice, bob = pair
     alice.type("mine")

@@ -15,10 +15,11 @@ import pytest
 from sandpiper.config import Paths
 from sandpiper.core.events import CatchUp, Forked, Gap
 from sandpiper.crypto.rooms import direct_room, open_room
-from sandpiper.errors import UsageError
+from sandpiper.errors import StoreError, UsageError
+from sandpiper.faces import comings
 from sandpiper.faces.settings import TuiSettings
 from sandpiper.faces.spans import text_of
-from sandpiper.faces.tui import telling
+from sandpiper.faces.tui import around, telling
 from sandpiper.faces.tui.backstage import NodeBackstage
 from sandpiper.faces.tui.lookup import NEWEST
 from sandpiper.faces.tui.views import (
@@ -363,7 +364,21 @@ async def test_what_an_ignored_author_says_and_puts_on_messages_is_not_told(alic
         assert "unheard" not in alice.texts()
         assert [message.text for message in alice.of(Found)[-1].messages] == ["mine"]
         assert {r.author for r in alice.messages[GENERAL][ours.id].reactions} == {carol.node.key}
-        await alice.unread(1, 0)
+        await alice.unread(0, 0)
+        alice.backstage.obey(GENERAL, "/unignore bob")
+        await alice.unread(2, 0)
+
+
+async def test_the_first_direct_message_of_somebody_ignored_is_no_event(alice: Front, bob: Person):
+    alice.backstage.obey(GENERAL, "/ignore bob")
+    await alice.notes_that("no longer see", "reply")
+    bob.type("/msg alice look at me")
+    room = direct_room(alice.around.us.key, bob.node.key)
+    await alice.until(lambda me: any(view.id == room for view in me.around.rooms))
+    alice.backstage.obey(GENERAL, "later")
+    await alice.says("later")
+    assert not any("Direct room" in note for note in alice.notes("event"))
+    assert (alice.view(room).unread, alice.view(room).mentions) == (0, 0)
 
 
 async def test_delivery_is_told_as_it_grows_and_again_for_an_earlier_run(tmp_path: Path):
@@ -526,6 +541,35 @@ async def test_a_quiet_screen_is_told_of_no_comings_and_goings(tmp_path: Path):
         assert alice.notes("event") == []
 
 
+async def test_a_direct_room_is_opened_by_key_with_anybody_but_us(alice: Front, bob: Person):
+    alice.backstage.open_direct(bob.node.key)
+    await alice.until(lambda me: me.room == direct_room(me.around.us.key, bob.node.key))
+    alice.backstage.open_direct(alice.around.us.key)
+    await alice.notes_that("That is you.", "trouble")
+
+
+async def test_the_peer_of_a_direct_room_is_told_however_many_others_are_gone(
+    alice: Front, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(around, "MAX_GONE", 0)
+    never_met = PeerKey(b"\x05" * 32)
+    alice.backstage.open_direct(never_met)
+    await alice.until(lambda me: any(peer.key == never_met for peer in me.around.peers))
+    alice.backstage.verify(never_met, verified=True)
+    await alice.until(lambda me: any(peer.key == never_met and peer.verified for peer in me.around.peers))
+
+
+async def test_of_a_peer_that_changes_all_the_time_the_last_state_is_told(
+    alice: Front, bob: Person, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(comings, "CHANGE_SECONDS", 0.5)
+    await alice.notes_that("bob is here")
+    for n in range(300):
+        bob.node.set_presence(f"bob{n}", f"away {n}")
+    await alice.notes_that("bob299 now and is away: away 299")
+    assert len([note for note in alice.notes("event") if "is called" in note]) <= 3
+
+
 async def test_verifying_names_everybody_anew(alice: Front, bob: Person):
     bob.type("hi")
     await alice.says("hi")
@@ -567,6 +611,36 @@ async def test_unread_and_mentions_are_counted_zeroed_by_reading_and_kept_over_a
         await again.unread(0, 0)
         again.backstage.look(GENERAL, focused=False)
         await again.unread(1, 0)
+
+
+async def test_nothing_past_the_newest_message_is_ever_read(alice: Front, bob: Person):
+    bob.type("one")
+    last = (await alice.says("one")).place
+    alice.backstage.read(GENERAL, ((1 << 48) - 1, b"p" * 32))
+    await alice.until(lambda me: me.view().read == last)
+    bob.type("two")
+    await alice.unread(1, 0)
+
+
+async def test_what_was_read_is_saved_when_the_disk_has_room_again(
+    alice: Front, bob: Person, monkeypatch: pytest.MonkeyPatch
+):
+    kept, tries = asyncio.Event(), 0
+    loop = asyncio.get_running_loop()
+
+    def full_at_first(self: Node, room: RoomId, place: tuple[int, bytes]) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise StoreError("The disk is full.")
+        loop.call_soon_threadsafe(kept.set)
+
+    monkeypatch.setattr(Node, "mark_read", full_at_first)
+    bob.type("hi")
+    alice.backstage.read(GENERAL, (await alice.says("hi")).place)
+    async with asyncio.timeout(20):
+        await kept.wait()
+    assert alice.notes("trouble").count("The disk is full.") == 1
 
 
 async def test_what_was_read_is_remembered_without_waiting_for_the_end(

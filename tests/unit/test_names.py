@@ -132,3 +132,24 @@ def test_no_two_keys_ever_look_alike(steps):
     assert len(set(shown)) == len(shown), shown
     for peer in {peer for peer, _ in steps}:
         assert them.find(them.show(peer)) == peer
+
+
+def test_a_thousand_keys_of_one_nick_are_compared_once():
+    keys = [PeerKey(bytes([0xB0, 0xB0]) + number.to_bytes(30, "big")) for number in range(1000)]
+    them = names(*((peer, "bob") for peer in keys))
+    shown = them.all()
+    assert len(set(shown)) == len(shown)
+    kept = dict(them._suffixes)
+    assert len(kept) == len(keys) - 1, "all but the one who has the bare nick"
+    them.learn(EVE, "bob")
+    assert them._suffixes == kept, "whoever comes last changes nobody else's name"
+
+
+def test_an_older_acquaintance_who_takes_a_nick_makes_the_younger_show_more_digits():
+    twin = PeerKey(BOB[:2] + bytes(30))
+    them = names((ALICE, "alice"), (BOB, "bob"), (twin, "alice"))
+    assert them.show(twin) == "alice~b0b0"
+    them.learn(BOB, "alice")
+    assert (them.show(BOB), them.show(twin)) == ("alice~b0b0", "alice~b0b00000")
+    them.learn(BOB, "bob")
+    assert them.show(twin) == "alice~b0b0"

@@ -82,3 +82,12 @@ def test_of_a_long_catch_up_the_newest_are_told_at_its_end_and_what_is_said_mean
     pending.release(ROOM)
     assert list(pending.take().changes[ROOM].ids) == [place(n)[1] for n in range(MAX_CHANGED * 2, MAX_CHANGED * 3)]
     assert pending.take().items == ()
+
+
+def test_what_could_not_be_saved_is_to_be_saved_again():
+    unread = Unread({})
+    unread.read(ROOM, place(5))
+    unread.read(OTHER, place(6))
+    assert len(unread.unsaved()) == 2
+    unread.not_saved([ROOM])
+    assert unread.unsaved() == [(ROOM, place(5))]

@@ -281,7 +281,7 @@ class LineFace:
         node = self._node
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.linger):
-                while self._sent and (self._unheard() or node.undelivered()):
+                while node.unsaid() or (self._sent and (self._unheard() or node.undelivered())):
                     self._moved.clear()
                     await self._moved.wait()
         kept = "It is kept, and goes out when you meet."

@@ -44,7 +44,8 @@ class ChatServer:
         self._loop = asyncio.get_running_loop()
         self._server: asyncio.Server | None = None
         self._woken = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None  # uvloop gives no TimerHandle for a delay of nothing
+        self._due = 0.0  # when it rings, on the clock of `now`
         self._recalls = 0
         self._locks = 0
         self._hashing = asyncio.Lock()  # one password at a time: each takes 19 MiB
@@ -152,9 +153,10 @@ class ChatServer:
 
     def _set_timer(self) -> None:
         due = self.house.deadline()
-        if due is not None and (self._timer is None or self._timer.when() > due or self._timer.cancelled()):
+        if due is not None and (self._timer is None or self._due > due):
             if self._timer is not None:
                 self._timer.cancel()
+            self._due = due
             self._timer = self._loop.call_later(max(0.0, due - self.now().mono), self._presence_due)
 
     def _presence_due(self) -> None:

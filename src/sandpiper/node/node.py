@@ -249,7 +249,8 @@ class Node:
 
     def room(self, room: RoomId) -> Room | None:
         """One of the rooms we are in."""
-        return self._run.engine.room(room) or self._hubs.room(room)
+        found = self._run.engine.room(room)
+        return found if found is not None else self._hubs.room(room)  # a room without records is false
 
     def members(self, room: RoomId) -> tuple[PeerKey, ...]:
         """Linked peers that share a room; for a hub's, what stands for those that the hub names."""
@@ -276,6 +277,10 @@ class Node:
     def undelivered(self) -> int:
         """How many of our messages some linked member, or a hub, is not known to hold yet."""
         return self._run.engine.undelivered() + self._hubs.unsaid()
+
+    def unsaid(self) -> int:
+        """How many of our messages wait for a hub."""
+        return self._hubs.unsaid()
 
     def delivery(self, room: RoomId, record: RecordId) -> tuple[int, int] | None:
         """How many of the linked members of a room hold this record of ours, and how many there are; None: it is not

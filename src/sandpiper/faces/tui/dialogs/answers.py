@@ -103,34 +103,26 @@ class Answers(Widget):
 class AnswerDialog(Dialog[Result], Generic[Result]):
     """A dialog that ends with one of a few answers. Subclasses say what they are and what `answered` does.
 
-    A key counts only once the dialog has been on the screen: what was typed before that was meant for something else.
+    A key counts only after a pause: what is typed without one was meant for something else.
     """
 
     AUTO_FOCUS = "Box"
+    GUARD = "always"
 
     def __init__(self, title: str, hints: Sequence[str], answers: Sequence[Answer], *, tone: str | None = None) -> None:
         super().__init__(title, hints, tone=tone)
         self.answers = tuple(answers)
-        self._seen = False
 
     def answered(self, key: str) -> None:
         """The answer with this key was given."""
         raise NotImplementedError
 
     @override
-    def opened(self) -> None:
-        self.call_after_refresh(self._now_seen)
-
-    def _now_seen(self) -> None:
-        self._seen = True
-
-    @override
     def pressed(self, event: events.Key) -> bool:
         key = event.key.lower()
         if key not in {answer.key for answer in self.answers}:
             return False
-        if self._seen:
-            self.answered(key)
+        self.answered(key)
         return True
 
     @override

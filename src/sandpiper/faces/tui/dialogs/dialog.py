@@ -2,14 +2,18 @@
 
 Keys are handled where they arrive and not by bindings, so that keys typed in a burst keep their order. Every text in
 a dialog is built from `spans`; none is ever parsed as markup.
+
+A dialog that opens while somebody is writing must not take what they write for an answer: see `Dialog.GUARD`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar
 
 from rich.text import Text
+from textual import events
 from textual.containers import VerticalScroll
+from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 from typing_extensions import override
@@ -21,7 +25,6 @@ from sandpiper.faces.tui.themes import looks_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from textual import events
     from textual.app import ComposeResult
 
     from sandpiper.faces.tui.themes import Looks
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 BETWEEN = " · "  # between two key hints
+EARLY_SHOWN = 12  # characters of what was typed too early that are shown again: enough to recognize it
+AS_WRITING = ("enter", "tab", "backspace")  # keys besides letters that somebody who goes on writing presses
+
+Guard = Literal["none", "opening", "always"]
 
 
 def styled(looks: Looks, *lines: Line) -> Text:
@@ -116,6 +123,12 @@ class Dialog(ModalScreen[Result], Generic[Result]):
     TONE: ClassVar[str] = "primary"
     WIDTH: ClassVar[int] = 80
     """Cells, border included; never more than the screen has."""
+    PAUSE: ClassVar[float] = 0.7
+    """Seconds without a letter after which a key is meant for the dialog: longer than between two keys of a word."""
+    GUARD: Guard = "none"
+    """When letters (and Enter, Tab) count only after a `PAUSE` on the screen: never, until the first pause, always."""
+    GUARDED: ClassVar[str] = "pause a moment to answer"
+    """The key hint after something was typed too early."""
 
     DEFAULT_CSS = """
     Dialog {
@@ -153,6 +166,11 @@ class Dialog(ModalScreen[Result], Generic[Result]):
         self._hints = tuple(hints)
         self._tone = tone or self.TONE
         self._done = False
+        self.early: list[str] = []
+        """Characters typed here that were not meant for this dialog: whoever opened it gives them back when it closes.
+        """
+        self._shown_at: float | None = None
+        self._typed_at = 0.0
 
     # ------------------------------------------------------------ for subclasses
 
@@ -214,6 +232,40 @@ class Dialog(ModalScreen[Result], Generic[Result]):
             self.set_focus(entry)
         self._decorate()
         self.opened()
+        self.call_after_refresh(self._now_shown)
+
+    def _now_shown(self) -> None:
+        self._shown_at = Message().time  # by the clock that stamps keys, which is not the same on every system
+
+    @override
+    def _forward_event(self, event: events.Event) -> None:
+        # The one place that each key passes before a widget, or a binding such as that of Tab, gets to see it.
+        if not (isinstance(event, events.Key) and self._too_early(event)):
+            super()._forward_event(event)
+
+    def _too_early(self, event: events.Key) -> bool:
+        """Keep a key from the dialog when it was typed before a pause. Esc and keys that write nothing always pass."""
+        if self.GUARD == "none" or not (event.is_printable or event.key in AS_WRITING):
+            return False
+        # When the key was pressed counts, and not when it comes here: the app may have been busy in between.
+        early = self._shown_at is None or event.time - max(self._shown_at, self._typed_at) < self.PAUSE
+        if early or event.is_printable:
+            self._typed_at = event.time
+        if early:
+            self._not_for_me(event)
+        elif self.GUARD == "opening":
+            self.GUARD = "none"
+            if self.early:
+                self._decorate()
+        return early
+
+    def _not_for_me(self, event: events.Key) -> None:
+        if event.key == "backspace":
+            self.early = self.early[:-1]
+        elif event.is_printable and event.character is not None:
+            self.early.append(event.character)
+        if self._shown_at is not None:
+            self._decorate()
 
     def on_resize(self, event: events.Resize) -> None:
         """Show as many key hints as fit now."""
@@ -222,8 +274,11 @@ class Dialog(ModalScreen[Result], Generic[Result]):
     def _decorate(self, width: int | None = None) -> None:
         inside = min(self.WIDTH, width or self.size.width or self.app.size.width) - 6
         self.box.border_title = Text(_plain(self._heading))
-        hints = fitting(self._hints, inside)
-        self.box.border_subtitle = Text(_plain(line(hints))) if hints else None
+        hints = self._hints
+        if self.early and self.GUARD != "none":
+            hints = ("esc close", f"not taken: {''.join(self.early[-EARLY_SHOWN:])}", self.GUARDED)
+        shown_hints = fitting(hints, inside)
+        self.box.border_subtitle = Text(_plain(line(shown_hints))) if shown_hints else None
 
     def on_key(self, event: events.Key) -> None:
         """Esc closes; what is typed before the entry has the focus goes to it; nothing reaches the screen below."""
@@ -237,6 +292,9 @@ class Dialog(ModalScreen[Result], Generic[Result]):
             entry.post_message(type(event)(event.key, event.character))
         elif self.pressed(event) or event.key == "enter":
             event.stop()
+        elif self.GUARD == "always" and event.is_printable:
+            event.stop()
+            self._not_for_me(event)  # the beginning of a word; the rest of it will come too early
 
     def on_click(self, event: events.Click) -> None:
         """A click beside the box closes."""

@@ -23,9 +23,13 @@ Choice = Literal["paste", "send"]
 
 
 class PasteDialog(Dialog[Choice]):
-    """Shows the beginning of what was pasted; the result is None when it is to be dropped."""
+    """Shows the beginning of what was pasted; the result is None when it is to be dropped.
+
+    A key counts only after a pause: who pastes goes on writing, and must not send all of it with an `s`.
+    """
 
     WIDTH = 72
+    GUARD = "always"
 
     def __init__(self, text: str) -> None:
         super().__init__("Paste", ())

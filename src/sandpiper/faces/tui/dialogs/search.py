@@ -63,10 +63,12 @@ class SearchDialog(PickDialog[Hit]):
 
     `reader` opens the history and is called off the event loop, as are searches: one at a time, and of those that
     wait only the newest. `messages` (oldest first) have been found for `words` already, or are a list to choose from
-    as long as there are no words. `today` is for tests.
+    as long as there are no words. Such a dialog comes by itself, some time after a command, so that what is typed until
+    the first pause is not for it. `today` is for tests.
     """
 
     WIDTH = 80
+    GUARDED = "pause a moment to search"
     CHROME = 5
 
     def __init__(
@@ -81,6 +83,8 @@ class SearchDialog(PickDialog[Hit]):
         today: date | None = None,
     ) -> None:
         super().__init__("Search", _hints(here=False, current=current))
+        if messages is not None:
+            self.GUARD = "opening"
         self._reader = reader
         self._names = names
         self._labels = labels
