@@ -37,6 +37,7 @@ from sandpiper.faces.tui.dialogs.jump import (
     ToRoom,
     ToSearch,
 )
+from sandpiper.faces.tui.dialogs.paste import PasteDialog
 from sandpiper.faces.tui.dialogs.picks import Picks
 from sandpiper.faces.tui.dialogs.react import COMMON, ReactDialog
 from sandpiper.faces.tui.dialogs.search import Hit, SearchDialog
@@ -60,6 +61,12 @@ SIZES = ((120, 34), (60, 20), (40, 12))
 HOSTILE = "[/b][@click=app.bell]x[/] \x1b]52;c;AAAA\x07"
 DAY = date(2023, 11, 14)
 NOON = 1_700_000_000_000
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch):
+    """Keys count as soon as a dialog is on the screen, so that no test sleeps."""
+    monkeypatch.setattr(Dialog, "PAUSE", 0)
 
 
 class Below(App[None]):
@@ -560,6 +567,7 @@ async def test_a_key_typed_before_the_safety_words_could_be_seen_is_no_answer():
         await opening
         await pilot.pause()
         assert not closed(pilot)
+        assert dialog.early == ["y"]
         await pilot.press("y")
         assert app.results == [True]
 
@@ -604,6 +612,90 @@ async def test_chips_can_be_clicked():
 async def test_confirming():
     assert await answer(ALL["confirm"](), "y") is True
     assert await answer(ALL["confirm"](), "n") is False
+
+
+# ---------------------------------------------------------------- going on writing while a dialog opens
+
+GUARDED: dict[str, Callable[[], Dialog[Any]]] = {
+    "verify": ALL["verify"],
+    "confirm": ALL["confirm"],
+    "paste": lambda: PasteDialog("a line\n" * 20),
+}
+LONG = 1000.0  # seconds, as a pause: longer than any test takes
+
+
+async def typing(pilot: Pilot[Any], keys: str, *, after: float) -> None:
+    """Somebody types these keys in a burst, so many seconds from now by the clock that stamps keys."""
+    named = {"\r": "enter", "\t": "tab", "\b": "backspace", " ": "space"}
+    for number, key in enumerate(keys):
+        event = events.Key(named.get(key, key), key)
+        event.time += after + number / 100
+        pilot.app.post_message(event)
+    await pilot.pause()
+    await pilot.pause()
+
+
+@pytest.mark.parametrize("name", GUARDED)
+async def test_going_on_writing_answers_nothing_and_is_kept_for_the_composer(name, monkeypatch):
+    monkeypatch.setattr(Dialog, "PAUSE", LONG)
+    dialog = GUARDED[name]()
+    async with over(dialog) as pilot:
+        await typing(pilot, "hey my\t sonn\b\r", after=0.1)
+        assert not closed(pilot)
+        assert "not taken: hey my son · pause a moment to answer" in shows(pilot)
+        await typing(pilot, "nsyp", after=LONG - 1)  # a pause since it opened, and none since the last letter
+        assert not closed(pilot)
+        assert "".join(dialog.early) == "hey my sonnsyp"
+        await pilot.press("escape")
+        assert pilot.app.results == [None]
+
+
+@pytest.mark.parametrize(("name", "keys"), [("verify", "hey\r"), ("paste", "as here\r"), ("confirm", "my\r")])
+async def test_a_word_begun_after_a_pause_is_no_answer_unless_its_first_letter_is_one(name, keys, monkeypatch):
+    monkeypatch.setattr(Dialog, "PAUSE", LONG)
+    dialog = GUARDED[name]()
+    async with over(dialog) as pilot:
+        await typing(pilot, keys, after=2 * LONG)
+        assert not closed(pilot)
+        assert "".join(dialog.early) == keys[:-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "result"), [("verify", "y", True), ("paste", "s", "send"), ("confirm", "y", True)]
+)
+async def test_after_a_pause_a_letter_is_an_answer(name, key, result, monkeypatch):
+    monkeypatch.setattr(Dialog, "PAUSE", LONG)
+    dialog = GUARDED[name]()
+    async with over(dialog) as pilot:
+        await typing(pilot, "so", after=0.1)
+        await typing(pilot, key, after=2 * LONG)
+        assert pilot.app.results == [result]
+        assert "".join(dialog.early) == "so"
+
+
+async def test_going_on_writing_after_a_command_searches_nothing_and_opens_nothing(history, monkeypatch):
+    monkeypatch.setattr(Dialog, "PAUSE", LONG)
+    with Reader(history.path) as reader:
+        messages = tuple(reader.search("pizza"))
+    dialog = search(history, no_reader, words="pizza", messages=messages)
+    async with over(dialog) as pilot:
+        await typing(pilot, "hey my friend\r", after=0.1)
+        assert not closed(pilot)
+        assert dialog.query_one(Entry).value == "pizza"
+        assert len(found(pilot)) == 3
+        assert "".join(dialog.early) == "hey my friend"
+        assert "pause a moment to search" in shows(pilot)
+        await typing(pilot, " x", after=2 * LONG)  # from the first pause on it is an ordinary line to type in
+        assert dialog.query_one(Entry).value == "pizza x"
+        assert "".join(dialog.early) == "hey my friend"
+        assert "not taken" not in shows(pilot)
+
+
+async def test_a_search_that_was_asked_for_by_a_key_takes_letters_at_once(history, monkeypatch):
+    monkeypatch.setattr(Dialog, "PAUSE", LONG)
+    async with over(search(history)) as pilot:
+        await pilot.press(*"friday")
+        await until(pilot, lambda: found(pilot) == ["pizza on friday"])
 
 
 # ---------------------------------------------------------------- help

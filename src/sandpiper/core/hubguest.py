@@ -298,6 +298,7 @@ class HubGuest:
                 self._notice(name or LOBBY, line)
             case their.Ack(client_id=client_id, seq=seq):
                 self._said(client_id, seq)
+                self._pump()
             case their.Page():
                 self._page(line, now)
             case their.WhoList(room=name) if (room := self.rooms.get(name or LOBBY)) is not None:
@@ -383,6 +384,7 @@ class HubGuest:
             self._tell(told.HubHeard(room.name, room.life, seq, kept, mine, seq <= room.before_us))
             if ours:
                 self._said(client_id, seq)
+        self._pump()  # not before: the next of these lines may be ours as well
 
     def _unnumbered(self, said: their.Said, now: float) -> None:
         """Founding hubs have no numbers; what they say while we have no nick is not for us yet."""
@@ -394,12 +396,12 @@ class HubGuest:
             self._tell(told.HubHeard(LOBBY, "", 0, said, bool(ours), False))
             if ours:
                 self._said(ours, 0)
+                self._pump()
 
     def _said(self, client_id: str, seq: int) -> None:
         if client_id in self.unsaid:
             room, _ = self.unsaid.take(client_id)
             self._tell(told.HubSent(room, client_id, seq))
-            self._pump()
 
     def _not_said(self, client_id: str, code: str, reason: str) -> None:
         room, text = self.unsaid.take(client_id)

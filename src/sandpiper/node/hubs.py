@@ -129,7 +129,10 @@ class Hubs:
         hub = _Hub(address, guest)
 
         def trusted(trust: str) -> None:
-            self._remember(hub, trust=trust)
+            try:
+                self._remember(hub, trust=trust)
+            except StoreError as exc:
+                self._run.problem(exc.code, str(exc), exc.hint)
 
         hub.link = HubLink(address, guest, lambda notice: self._told(hub, notice), trusted, known.trust, self._settled)
         self._hubs[address.host, address.port] = hub

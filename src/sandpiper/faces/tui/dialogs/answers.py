@@ -63,6 +63,8 @@ class Chip(Widget, can_focus=True):
 
     @override
     async def _on_key(self, event: events.Key) -> None:
+        if isinstance(self.screen, Dialog) and self.screen.too_early(event):
+            return
         if event.key in ("enter", "space"):
             event.stop()
             self._give()
@@ -107,7 +109,7 @@ class AnswerDialog(Dialog[Result], Generic[Result]):
     """
 
     AUTO_FOCUS = "Box"
-    GUARD = "always"
+    guard = "always"
 
     def __init__(self, title: str, hints: Sequence[str], answers: Sequence[Answer], *, tone: str | None = None) -> None:
         super().__init__(title, hints, tone=tone)

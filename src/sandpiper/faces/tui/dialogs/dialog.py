@@ -3,7 +3,7 @@
 Keys are handled where they arrive and not by bindings, so that keys typed in a burst keep their order. Every text in
 a dialog is built from `spans`; none is ever parsed as markup.
 
-A dialog that opens while somebody is writing must not take what they write for an answer: see `Dialog.GUARD`.
+A dialog that opens while somebody is writing must not take what they write for an answer: see `Dialog.guard`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar
 
 from rich.text import Text
-from textual import events
 from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.screen import ModalScreen
@@ -25,6 +24,7 @@ from sandpiper.faces.tui.themes import looks_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from textual import events
     from textual.app import ComposeResult
 
     from sandpiper.faces.tui.themes import Looks
@@ -106,6 +106,8 @@ class Entry(Input):
     @override
     async def _on_key(self, event: events.Key) -> None:
         dialog = self.screen
+        if isinstance(dialog, Dialog) and dialog.too_early(event):
+            return
         if isinstance(dialog, Dialog) and dialog.taken(event, self):
             event.stop()
             event.prevent_default()
@@ -125,7 +127,7 @@ class Dialog(ModalScreen[Result], Generic[Result]):
     """Cells, border included; never more than the screen has."""
     PAUSE: ClassVar[float] = 0.7
     """Seconds without a letter after which a key is meant for the dialog: longer than between two keys of a word."""
-    GUARD: Guard = "none"
+    guard: Guard = "none"
     """When letters (and Enter, Tab) count only after a `PAUSE` on the screen: never, until the first pause, always."""
     GUARDED: ClassVar[str] = "pause a moment to answer"
     """The key hint after something was typed too early."""
@@ -171,6 +173,7 @@ class Dialog(ModalScreen[Result], Generic[Result]):
         """
         self._shown_at: float | None = None
         self._typed_at = 0.0
+        self._passed: events.Key | None = None  # bubbles up here, and has been judged
 
     # ------------------------------------------------------------ for subclasses
 
@@ -236,28 +239,32 @@ class Dialog(ModalScreen[Result], Generic[Result]):
 
     def _now_shown(self) -> None:
         self._shown_at = Message().time  # by the clock that stamps keys, which is not the same on every system
+        if self.early and not self._done:
+            self._decorate()
 
-    @override
-    def _forward_event(self, event: events.Event) -> None:
-        # The one place that each key passes before a widget, or a binding such as that of Tab, gets to see it.
-        if not (isinstance(event, events.Key) and self._too_early(event)):
-            super()._forward_event(event)
+    def too_early(self, event: events.Key) -> bool:
+        """True when a key was typed before a pause: it is kept in `early`, and nobody may act on it.
 
-    def _too_early(self, event: events.Key) -> bool:
-        """Keep a key from the dialog when it was typed before a pause. Esc and keys that write nothing always pass."""
-        if self.GUARD == "none" or not (event.is_printable or event.key in AS_WRITING):
+        Esc and keys that write nothing always pass. Whichever widget gets a key first asks; the dialog, to which it
+        bubbles, asks last.
+        """
+        if self.guard == "none" or not (event.is_printable or event.key in AS_WRITING) or event is self._passed:
             return False
         # When the key was pressed counts, and not when it comes here: the app may have been busy in between.
         early = self._shown_at is None or event.time - max(self._shown_at, self._typed_at) < self.PAUSE
         if early or event.is_printable:
             self._typed_at = event.time
         if early:
+            event.stop()
+            event.prevent_default()
             self._not_for_me(event)
-        elif self.GUARD == "opening":
-            self.GUARD = "none"
+            return True
+        self._passed = event
+        if self.guard == "opening":
+            self.guard = "none"
             if self.early:
                 self._decorate()
-        return early
+        return False
 
     def _not_for_me(self, event: events.Key) -> None:
         if event.key == "backspace":
@@ -275,7 +282,7 @@ class Dialog(ModalScreen[Result], Generic[Result]):
         inside = min(self.WIDTH, width or self.size.width or self.app.size.width) - 6
         self.box.border_title = Text(_plain(self._heading))
         hints = self._hints
-        if self.early and self.GUARD != "none":
+        if self.early and self.guard != "none":
             hints = ("esc close", f"not taken: {''.join(self.early[-EARLY_SHOWN:])}", self.GUARDED)
         shown_hints = fitting(hints, inside)
         self.box.border_subtitle = Text(_plain(line(shown_hints))) if shown_hints else None
@@ -283,6 +290,8 @@ class Dialog(ModalScreen[Result], Generic[Result]):
     def on_key(self, event: events.Key) -> None:
         """Esc closes; what is typed before the entry has the focus goes to it; nothing reaches the screen below."""
         entry = next(iter(self.query(Entry)), None)
+        if self.too_early(event):
+            return
         if event.key == "escape":
             event.stop()
             self.done(None)
@@ -292,7 +301,7 @@ class Dialog(ModalScreen[Result], Generic[Result]):
             entry.post_message(type(event)(event.key, event.character))
         elif self.pressed(event) or event.key == "enter":
             event.stop()
-        elif self.GUARD == "always" and event.is_printable:
+        elif self.guard == "always" and event.is_printable:
             event.stop()
             self._not_for_me(event)  # the beginning of a word; the rest of it will come too early
 

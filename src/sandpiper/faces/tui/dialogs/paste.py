@@ -29,7 +29,7 @@ class PasteDialog(Dialog[Choice]):
     """
 
     WIDTH = 72
-    GUARD = "always"
+    guard = "always"
 
     def __init__(self, text: str) -> None:
         super().__init__("Paste", ())

@@ -128,6 +128,8 @@ class Picks(ScrollView, can_focus=True):
 
     @override
     async def _on_key(self, event: events.Key) -> None:
+        if isinstance(self.screen, Dialog) and self.screen.too_early(event):
+            return
         if self.take(event.key):
             event.stop()
             event.prevent_default()

@@ -84,7 +84,7 @@ class SearchDialog(PickDialog[Hit]):
     ) -> None:
         super().__init__("Search", _hints(here=False, current=current))
         if messages is not None:
-            self.GUARD = "opening"
+            self.guard = "opening"
         self._reader = reader
         self._names = names
         self._labels = labels
