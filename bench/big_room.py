@@ -133,7 +133,7 @@ async def transcript(messages: list[Message], more: list[Message]) -> dict[str, 
         widget = app.query_one(Transcript)
         room = messages[0].room
         widget.room = room
-        sheet, _ = widget.sheets.open(room)
+        sheet = widget.sheets.open(room)
         sheet.start_again(messages, at_start=False, at_end=True)
         widget._settle(None)
         await pilot.pause()

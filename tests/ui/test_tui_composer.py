@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from sandpiper.faces.terminal import PromptState
 from sandpiper.faces.tui.composer import Change, Composer, Plain, Reply
+from sandpiper.faces.tui.dialogs.dialog import Dialog
 from sandpiper.faces.tui.dialogs.paste import PasteDialog
 from sandpiper.faces.tui.drafts import MAX_PAST, Draft, Past
 from sandpiper.faces.tui.palettes import DARK
@@ -36,6 +37,12 @@ if TYPE_CHECKING:
 STATE = PromptState(rooms=("#dev", "#general"), nicks=("bob", "Bonnie", "[/b]evil"))
 PERSIAN = "می\u200cخواهم"  # noqa: RUF001
 WIDE, NARROW = (100, 30), (60, 20)
+
+
+@pytest.fixture(autouse=True)
+def dialogs_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody types here by mistake: dialogs need no pause before they take an answer."""
+    monkeypatch.setattr(Dialog, "PAUSE", 0)
 
 
 class Bench(App[None]):

@@ -468,8 +468,8 @@ async def test_search_runs_off_the_event_loop_one_at_a_time_and_the_newest_wins(
             await until(pilot, lambda: begun.acquire(blocking=False))
             for words in ("piz", "pizza fri", "pizza friday"):  # typed while the first search is at work
                 pilot.app.screen.query_one(Entry).value = words
-                await pilot.press("enter")
-            assert not closed(pilot)  # Enter does not open what was found for other words
+                await pilot.pause()
+            assert not closed(pilot)
             gate.release()
             await until(pilot, lambda: begun.acquire(blocking=False))
             assert found(pilot) == []  # what was found for "nothing" is not shown any more

@@ -37,6 +37,12 @@ from tests.ui.stage import Play, Stage, at, event, harbour, playing, stage_in
 FAR = 3_000  # messages back: more than one looks at, and many pages
 
 
+@pytest.fixture(autouse=True)
+def dialogs_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody types here by mistake: dialogs need no pause before they take an answer."""
+    monkeypatch.setattr(Dialog, "PAUSE", 0)
+
+
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
     with stage_in(tmp_path) as stage:

@@ -133,7 +133,7 @@ async def test_nobody_here_yet(tmp_path: Path, picture: SnapshotAssertion, size:
 async def test_jumping(crew: Open, picture: SnapshotAssertion):
     async with crew() as play:
         await play.press("ctrl+k", "m", "a")
-        await play.sees("Jump to", "▸● maya")
+        await play.sees("Jump to", "▸ ● maya")
         assert await drawn(play) == picture
 
 

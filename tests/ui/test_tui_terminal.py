@@ -3,6 +3,7 @@
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 if sys.platform == "win32":
     pytest.skip("a pty is a thing of POSIX", allow_module_level=True)
 
+from sandpiper.faces.tui.dialogs.paste import PasteDialog
 from tests.program import Program
 from tests.ui.screen import PROGRAM, Screen
 
@@ -21,6 +23,7 @@ pytestmark = pytest.mark.timeout(180)  # several programs start, on a machine th
 PATIENCE = 60.0  # seconds for what must happen, however busy the machine is
 
 READY = "#general ─"  # the composer's border
+PASTE_PAUSE = PasteDialog.PAUSE + 0.5
 LIVELY = re.compile(r" *\d+ms|[▁-█▔▕]")  # what may change at any time, and the ends of the scrollbar
 
 Open = Callable[..., Screen]
@@ -165,6 +168,7 @@ def test_a_long_paste_asks_and_is_sent_as_one_message(alice: Screen, bob: Progra
     text = "\n".join(f"pasted {number}" for number in range(200))
     alice.paste(text)
     sees(alice, "You pasted 200 lines", "send it as one message")
+    time.sleep(PASTE_PAUSE)  # the dialog takes no answer from somebody who goes on typing
     alice.type("s")
     hears(bob, text)
     sees(alice, "pasted 199  ✓✓")

@@ -17,6 +17,7 @@ if sys.platform == "win32":
 if shutil.which("tmux") is None:
     pytest.skip("there is no tmux here", allow_module_level=True)
 
+from sandpiper.faces.tui.dialogs.paste import PasteDialog
 from tests.program import Program
 from tests.ui.screen import PROGRAM
 
@@ -166,6 +167,7 @@ def test_a_paste_buffer_is_one_message(alice: Tmux, bob: Program) -> None:
     alice.run("load-buffer", "-", given=text)
     alice.run("paste-buffer", "-p")
     alice.sees("You pasted 200 lines")
+    time.sleep(PasteDialog.PAUSE + 0.5)  # the dialog takes no answer from somebody who goes on typing
     alice.run("send-keys", "s")
     hears(bob, text)
     alice.sees("pasted 199  ✓✓")

@@ -182,8 +182,13 @@ async def test_what_was_read_stays_read(tmp_path: Path):
         room = alice.face.room
         assert room is not None
         assert alice.node.read_places() == {room: (-1, b"")}
-        alice.node.mark_read(room, (5, b"b"))
-        alice.node.mark_read(room, (5, b"a"))
-        assert alice.node.read_places() == {room: (5, b"b")}
+        for text in ("one", "two"):
+            alice.node.post(room, Text(text))
+        with alice.node.reader() as reader:
+            first, last = (message.place for message in reader.page(room))
+        alice.node.mark_read(room, last)
+        alice.node.mark_read(room, first)
+        alice.node.mark_read(room, (2**48, b"z"))  # nothing past the newest message is ever read
+        assert alice.node.read_places() == {room: last}
     async with person("alice", tmp_path) as alice:
-        assert alice.node.read_places() == {room: (5, b"b")}
+        assert alice.node.read_places() == {room: last}

@@ -49,8 +49,27 @@ class Flows:
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
 
-    def _open(self, dialog: ModalScreen[Result], answered: Callable[[Result | None], object] | None = None) -> None:
-        self._chat.call_later(self._chat.app.push_screen, dialog, answered)
+    def _open(
+        self,
+        dialog: ModalScreen[Result],
+        answered: Callable[[Result | None], object] | None = None,
+        *,
+        after: bool = False,
+    ) -> None:
+        """Open a dialog. What was typed before the person can have seen it was meant for the composer, and goes back
+        there before the answer is heeded, which may lead to another room (`after`: behind it).
+        """
+
+        def closed(result: Result | None) -> object:
+            early: str = "".join(getattr(dialog, "early", ()))
+            if early and not after:
+                self._chat.composer.insert_paste(early)
+            outcome = answered(result) if answered is not None else None
+            if early and after:
+                self._chat.composer.insert_paste(early)
+            return outcome
+
+        self._chat.call_later(self._chat.app.push_screen, dialog, closed)
 
     # ------------------------------------------------------------ going elsewhere
 
@@ -213,4 +232,4 @@ class Flows:
             elif choice == "send":
                 self._chat.composer.send_paste(text)
 
-        self._open(PasteDialog(text), answered)
+        self._open(PasteDialog(text), answered, after=True)

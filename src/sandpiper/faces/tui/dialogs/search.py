@@ -122,7 +122,7 @@ class SearchDialog(PickDialog[Hit]):
         if self._wanted == self._shown:
             self.picks.pick()
         else:
-            self._entered = self._wanted  # never open what was found for other words
+            self._entered = self._wanted if self._wanted.words else None  # never open what was found for other words
             self._begin()
 
     @override
