@@ -56,7 +56,7 @@ keeping = together(
     _option("--data", metavar="DIR", help="Directory of the hub's key, certificate and history."),
     _option("--history", metavar="FILE", help="File of the history; history.db in the data directory without it."),
     _flag("--no-history", help="Keep the newest messages in memory only."),
-    _flag("--durable", help="A message comes back to its sender only once it is on disk."),
+    _flag("--durable", help="Have the disk confirm every write; messages do not wait for it."),
     _option("--keep-days", metavar="N", help="Days that messages are kept; 0: for ever."),
     _option("--keep-mb", metavar="N", help="MiB of messages kept; 0: all."),
     _option("--metrics", metavar="WHO", help="Who may read /metrics: local, all or off."),

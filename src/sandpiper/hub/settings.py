@@ -92,7 +92,7 @@ class HubSettings(Struct, frozen=True, kw_only=True):
     data: Annotated[str, _path("Directory for key, certificate and history; empty: the platform's.")] = ""
     history: Annotated[str, _path("File of the history; empty: history.db in the data directory.")] = ""
     no_history: Annotated[bool, switch("Keep the newest messages in memory only.")] = False
-    durable: Annotated[bool, switch("A message comes back to its sender only once it is on disk.")] = False
+    durable: Annotated[bool, switch("Have the disk confirm every write; messages do not wait for it.")] = False
     keep_days: Annotated[int, number("Days that messages are kept; 0: for ever.", 0, 36_500)] = 90
     keep_mb: Annotated[int, number("MiB of messages kept (compressed), the oldest go; 0: all.", 0, 1 << 30)] = 2048
     metrics: Annotated[str, choice("Who may read /metrics.", "local", "all", "off")] = "local"
