@@ -28,7 +28,7 @@ LANES = {
     "unit": Lane(),
     "sim": Lane(),
     "links": Lane(worker="sockets"),
-    "ui": Lane(worker="sockets"),
+    "ui": Lane(worker="sockets", timeout=180),
     "net": Lane(worker="machine", timeout=180),
     "fuzz": Lane(),
     "slow": Lane(worker="machine", timeout=900),
