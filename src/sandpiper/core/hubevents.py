@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct
 
 from sandpiper.wire.hub.answers import Kept, Member, RoomLine
+
+FINAL = frozenset({"banned", "replaced", "kicked"})
+"""Codes of a connection's end after which coming back would be rude, or would go on for ever."""
+ROOM_REFUSED = frozenset({"locked", "wrong_password", "banned", "room_full", "too_many_rooms", "bad_room_name"})
+"""Codes of errors after which we are not in the room that they name."""
+
+Phase = Literal["down", "dialling", "greeting", "up", "over"]
+"""How far a guest has come with its hub."""
 
 # ---------------------------------------------------------------- to do
 

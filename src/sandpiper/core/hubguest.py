@@ -12,7 +12,7 @@ lost are seen first, and only the others are said again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from sandpiper.core import hubevents as told
 from sandpiper.core.backoff import Backoff
@@ -41,12 +41,7 @@ SILENCE_SECONDS = 75.0  # silence after which it is gone
 MAX_STRIKES = 20  # lines of one connection that could not be read: that is no hub
 MAX_ROOMS = 20  # as many as a hub lets a guest be in
 
-FINAL = frozenset({"banned", "replaced", "kicked"})
-"""Codes of a connection's end after which coming back would be rude, or would go on for ever."""
-_ROOM_REFUSED = frozenset({"locked", "wrong_password", "banned", "room_full", "too_many_rooms", "bad_room_name"})
 _NO_ERROR = their.Error("")
-
-Phase = Literal["down", "dialling", "greeting", "up", "over"]
 
 
 class HubGuest:
@@ -65,7 +60,7 @@ class HubGuest:
         """`hub_id` is the key that this hub had before (empty: not known); `rooms` are entered, and gone on with where
         they were left. The first connection is due at once.
         """
-        self.phase: Phase = "down"
+        self.phase: told.Phase = "down"
         self.nick = nick
         """What the hub calls us, or what we are going to ask for."""
         self.hub = ""
@@ -173,7 +168,7 @@ class HubGuest:
                 self._not_said(client_id, "unsure", "The connection was lost; nobody knows whether it was said.")
         self.unsaid.lost()
         last, self._last_error = self._last_error, _NO_ERROR
-        if final or last.code in FINAL:
+        if final or last.code in told.FINAL:
             self._end(last.text or reason)
             return
         wait = self._backoff.next(self._rng)
@@ -324,7 +319,7 @@ class HubGuest:
         elif error.code in ("nick_taken", "bad_nick"):
             self._wanted = self.nick
             self._tell(told.HubNote("", error.code, error.text, refused=True))
-        elif error.room and room is not None and not room.inside and error.code in _ROOM_REFUSED:
+        elif error.room and room is not None and not room.inside and error.code in told.ROOM_REFUSED:
             self._last_error = _NO_ERROR
             self._out_of(room.name, error.code, error.text)
         elif error.code != "busy" or not self._catch_up.busy(error.room, now):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec import Struct
 
 from sandpiper.faces.tui.views import Delivery, Update
 from sandpiper.store.reader import Message
 from sandpiper.wire.ids import RecordId, RoomId
+
+if TYPE_CHECKING:
+    from sandpiper.wire.records import Record, Text
 
 MAX_CHANGED = 5_000  # messages of a room told at once: as many as the screen keeps; it reads older ones itself
 
@@ -98,3 +103,22 @@ def _put(ids: dict[RecordId, None], record: RecordId, fresh: set[RecordId] | Non
         del ids[oldest]
         if fresh is not None:
             fresh.discard(oldest)
+
+
+def provisional(record: Record, text: Text, nick: str) -> Message:
+    """A message that is not on the disk yet; its place is a guess until it is."""
+    return Message(
+        room=record.room,
+        place=(record.time, record.id),
+        id=record.id,
+        author=record.author,
+        nick=nick,
+        seq=record.seq,
+        time=record.time,
+        text=text.text,
+        action=text.action,
+        reply_to=text.reply_to,
+        edited=False,
+        retracted=False,
+        plain=False,
+    )

@@ -35,11 +35,10 @@ from sandpiper.faces.spans import Span, dim, excerpt, harmless, line
 from sandpiper.faces.tui.around import Surroundings
 from sandpiper.faces.tui.lookup import Lookup, look_up
 from sandpiper.faces.tui.naming import Naming
-from sandpiper.faces.tui.pending import MAX_CHANGED, Batch, Changed, Changes, Pending
+from sandpiper.faces.tui.pending import MAX_CHANGED, Batch, Changed, Changes, Pending, provisional
 from sandpiper.faces.tui.unread import Unread
 from sandpiper.faces.tui.views import Delivery, Found, Note, Said, Show, Typing
 from sandpiper.node import HubNews, PlainMessage, PlainPeer, Problem
-from sandpiper.store.reader import Message
 from sandpiper.wire.ids import RecordId, RoomId
 from sandpiper.wire.records import Edit, Profile, React, Retract, Text, Topic, Unknown
 
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
     from sandpiper.faces.tui.views import Around, Place, Update
     from sandpiper.node import Node, NodeNotice
     from sandpiper.store import profile
-    from sandpiper.store.reader import Reader
+    from sandpiper.store.reader import Message, Reader
     from sandpiper.wire.ids import PeerKey
     from sandpiper.wire.records import Record
 
@@ -233,7 +232,7 @@ class Telling:
                 return  # most are messages, which change little around
             case Preview(record=record):
                 if isinstance(record.body, Text) and not people.hidden(record.author):
-                    self._pending.preview(_provisional(record, record.body, people.name(record.author, record.room)))
+                    self._pending.preview(provisional(record, record.body, people.name(record.author, record.room)))
                     self._due.set()
                 return
             case Delivered(room=room, id=record_id, delivered=delivered, members=members):
@@ -489,22 +488,3 @@ class Telling:
             self._names_due = False
             out += self._naming.changed()
         return out
-
-
-def _provisional(record: Record, text: Text, nick: str) -> Message:
-    """A message that is not on the disk yet; its place is a guess until it is."""
-    return Message(
-        room=record.room,
-        place=(record.time, record.id),
-        id=record.id,
-        author=record.author,
-        nick=nick,
-        seq=record.seq,
-        time=record.time,
-        text=text.text,
-        action=text.action,
-        reply_to=text.reply_to,
-        edited=False,
-        retracted=False,
-        plain=False,
-    )
