@@ -67,6 +67,11 @@ def sees(screen: Screen, *texts: str) -> None:
         screen.until(lambda me, text=text: text in me.text, text, PATIENCE)  # type: ignore[misc]
 
 
+def lasting(screen: Screen) -> str:
+    """What is shown, but for what may change at any time."""
+    return "\n".join(LIVELY.sub("", row).rstrip() for row in screen.cells)
+
+
 def hears(program: Program, *texts: str) -> None:
     """Until exactly these messages have come, in this order."""
     program.wait(lambda me: len(me.texts()) >= len(texts), PATIENCE, f"{len(texts)} messages")
@@ -171,7 +176,11 @@ def test_a_long_paste_asks_and_is_sent_as_one_message(alice: Screen, bob: Progra
     time.sleep(PASTE_PAUSE)  # the dialog takes no answer from somebody who goes on typing
     alice.type("s")
     hears(bob, text)
-    sees(alice, "pasted 199  ✓✓")
+    sees(alice, "… 101 more lines  ✓✓")  # of so long a message, until it is selected
+    alice.type("\x1b[A")
+    sees(alice, "│ pasted 0")
+    alice.type("\x1b[6~" * 10)
+    sees(alice, "│ pasted 199")
 
 
 def test_a_short_paste_waits_in_the_composer(alice: Screen, bob: Program) -> None:
@@ -213,11 +222,11 @@ def test_a_storm_of_sizes_leaves_the_last_one_painted_right(alice: Screen, bob: 
     alice.until(lambda me: frame_stands(me, 120, 40), "the frame", PATIENCE)
     alice.until(lambda me: "message 10 of the storm" in me.text, "what came during the storm", PATIENCE)
     alice.until(lambda me: "No messages yet" not in me.text, "a screen that knows of the messages", PATIENCE)
-    painted = LIVELY.sub("", alice.text)
+    painted = lasting(alice)
     alice.resize(60, 20)
     alice.until(lambda me: "enter send · / commands" in me.cells[-2], "the narrow screen", PATIENCE)
     alice.resize(120, 40)
-    alice.until(lambda me: LIVELY.sub("", me.text) == painted, f"the same as after the storm:\n{painted}", PATIENCE)
+    alice.until(lambda me: lasting(me) == painted, f"the same as after the storm:\n{painted}", PATIENCE)
 
 
 def test_a_tiny_terminal_is_no_reason_to_fail(start: Open) -> None:
@@ -231,6 +240,11 @@ def test_a_tiny_terminal_is_no_reason_to_fail(start: Open) -> None:
     alice.until(lambda me: frame_stands(me, 100, 30), "the frame again", PATIENCE)
     alice.type("\x11")
     assert alice.ended(PATIENCE) == 0
+
+
+def test_the_terminal_knows_its_size_better_than_the_environment(start: Open) -> None:
+    alice = start(columns=100, rows=30, env={"COLUMNS": "80", "LINES": "24"})
+    alice.until(lambda me: frame_stands(me, 100, 30), "the frame", PATIENCE)
 
 
 # ---------------------------------------------------------------- ending

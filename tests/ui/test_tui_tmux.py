@@ -170,7 +170,7 @@ def test_a_paste_buffer_is_one_message(alice: Tmux, bob: Program) -> None:
     time.sleep(PasteDialog.PAUSE + 0.5)  # the dialog takes no answer from somebody who goes on typing
     alice.run("send-keys", "s")
     hears(bob, text)
-    alice.sees("pasted 199  ✓✓")
+    alice.sees("… 101 more lines  ✓✓")
 
 
 def test_another_size_in_tmux_is_painted_whole(alice: Tmux, bob: Program) -> None:

@@ -25,7 +25,7 @@ from sandpiper.faces.tui.guard import LastNet
 from sandpiper.faces.tui.keys import bindings, chosen_keys, keymap
 from sandpiper.faces.tui.notify import Notifier
 from sandpiper.faces.tui.palettes import PALETTES
-from sandpiper.faces.tui.terminal import Signals, mend_input
+from sandpiper.faces.tui.terminal import Signals, mend_input, mend_size
 from sandpiper.faces.tui.themes import Looks, textual_theme
 from sandpiper.faces.tui.views import Ended
 
@@ -68,6 +68,7 @@ class SandpiperApp(App[int]):
         self, backstage: NodeBackstage, settings: TuiSettings, save: Callable[[str, str], None] | None = None
     ) -> None:
         mend_input()
+        mend_size()
         super().__init__()
         self._odd_keys: ConfigError | None = None
         self.panicked = False

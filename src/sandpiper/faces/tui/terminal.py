@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import os
+import shutil
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -53,6 +56,23 @@ def mend_input() -> None:
 
         lenient = partial(codecs.getincrementaldecoder("utf-8"), errors="replace")
         linux_driver.getincrementaldecoder = lambda encoding: lenient  # type: ignore[attr-defined]
+
+
+def mend_size() -> None:
+    """Ask the terminal for its size. Otherwise COLUMNS and LINES win, which some shells and CI runners export and
+    which are not so for long.
+    """
+    if sys.platform != "win32":
+        from textual.drivers.linux_driver import LinuxDriver
+
+        def measure(driver: LinuxDriver) -> tuple[int, int]:
+            with suppress(OSError, ValueError):
+                columns, rows = os.get_terminal_size(driver.fileno)
+                if columns and rows:  # a serial line says 0 by 0
+                    return columns, rows
+            return shutil.get_terminal_size()
+
+        LinuxDriver._get_terminal_size = measure  # type: ignore[method-assign, assignment]
 
 
 class Signals:

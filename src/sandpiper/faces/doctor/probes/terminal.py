@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from typing import TYPE_CHECKING
 
 from sandpiper.faces.doctor.facts import Terminal
+from sandpiper.faces.terminal import screen_width
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ def probe_terminal(colour: str, env: Mapping[str, str]) -> Terminal:
     return Terminal(
         encoding=(sys.stdout.encoding or "unknown").lower(),
         tty=tty,
-        columns=shutil.get_terminal_size().columns,
+        columns=screen_width(),
         term=term,
         colours=colours,
         why_plain=_why_plain(colour, env, term, tty=tty),
