@@ -16,7 +16,7 @@ from sandpiper.faces.tui.guard import LastNet, forbidden
 from sandpiper.faces.tui.header import Header
 from sandpiper.faces.tui.notify import PAUSE, How, Notifier, deserves
 from sandpiper.faces.tui.palettes import DARK, LIGHT, PLAIN, Palette
-from sandpiper.faces.tui.row import Drawn, cells, cut, extent
+from sandpiper.faces.tui.row import Drawn, Edge, cells, cut, extent
 from sandpiper.faces.tui.sidebar import Sidebar, next_unread, rooms_in_order
 from sandpiper.faces.tui.status import StatusLine
 from sandpiper.faces.tui.themes import Looks, textual_theme
@@ -159,13 +159,7 @@ class Surroundings(App[None]):
     def on_sidebar_peer_chosen(self, message: Sidebar.PeerChosen) -> None:
         self.asked.append(message)
 
-    def on_sidebar_asked(self, message: Sidebar.Asked) -> None:
-        self.asked.append(message)
-
-    def on_header_asked(self, message: Header.Asked) -> None:
-        self.asked.append(message)
-
-    def on_status_line_asked(self, message: StatusLine.Asked) -> None:
+    def on_edge_asked(self, message: Edge.Asked) -> None:
         self.asked.append(message)
 
 
@@ -260,7 +254,7 @@ async def test_a_click_chooses_a_room_or_a_person():
     assert chosen.room == rid(3)
     assert isinstance(person, Sidebar.PeerChosen)
     assert (person.key, person.name, person.room) == (key(3), "tomas", rid(103))
-    assert isinstance(asked, Sidebar.Asked)
+    assert isinstance(asked, Edge.Asked)
     assert asked.action == "jump"
 
 
@@ -471,7 +465,7 @@ async def test_header_is_one_row_without_a_sidebar_and_its_pills_lead_to_the_roo
         assert app.header.outer_size.height == 3
         assert painted(app.header)[2] == "─" * 58
     (asked,) = app.asked
-    assert isinstance(asked, Header.Asked)
+    assert isinstance(asked, Edge.Asked)
     assert asked.action == "jump"
 
 

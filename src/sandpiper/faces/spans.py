@@ -7,11 +7,14 @@ program that writes an escape sequence around text.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from wcwidth import iter_graphemes, wcswidth
 
 from sandpiper.wire.text import clean_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MIN_FOLD = 20  # columns: a narrower terminal gets unfolded lines, folding would be one word a line
 TAB = "    "
@@ -78,16 +81,20 @@ def columns(text: str) -> int:
 
 def excerpt(text: str, width: int) -> str:
     """The beginning of a text on one line, at most `width` cells wide; a cut is marked with an ellipsis."""
-    text = " ".join(text[: width * 8].split())
-    if columns(text) <= width:
+    return cut(" ".join(text[: width * 8].split()), width)
+
+
+def cut(text: str, width: int, measure: Callable[[str], int] = columns) -> str:
+    """As much of a text as `width` cells hold by this measure; where something is missing there is an ellipsis."""
+    if measure(text) <= width:
         return text
     kept, used = "", 0
     for piece in iter_graphemes(text):
-        used += columns(piece)
+        used += measure(piece)
         if used > width - 1:
             break
         kept += piece
-    return kept.rstrip() + "…"
+    return kept.rstrip() + "…" if width > 0 else ""
 
 
 _BREAKS = re.compile(r"(\n| +)")

@@ -26,6 +26,7 @@ from sandpiper.faces.tui.flows import Flows
 from sandpiper.faces.tui.header import Header
 from sandpiper.faces.tui.keys import bindings, chosen_keys
 from sandpiper.faces.tui.notify import Notifier, deserves
+from sandpiper.faces.tui.row import Edge
 from sandpiper.faces.tui.sidebar import Sidebar, next_unread, rooms_in_order
 from sandpiper.faces.tui.status import StatusLine
 from sandpiper.faces.tui.transcript.layout import Setting
@@ -411,10 +412,8 @@ class Chat(Screen[None]):
     def _peer_chosen(self, event: Sidebar.PeerChosen) -> None:
         self.flows.go_to_peer(event.key, event.room)
 
-    @on(Sidebar.Asked)
-    @on(Header.Asked)
-    @on(StatusLine.Asked)
-    async def _asked(self, event: Sidebar.Asked | Header.Asked | StatusLine.Asked) -> None:
+    @on(Edge.Asked)
+    async def _asked(self, event: Edge.Asked) -> None:
         await self.run_action(event.action)
 
     def action_jump(self) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from textual.message import Message
 from typing_extensions import override
 
 from sandpiper.faces.spans import Line, Span
-from sandpiper.faces.tui.row import Drawn, both_ends, cells, cut, extent, fitted
+from sandpiper.faces.tui.row import Edge, both_ends, cells, cut, extent, fitted
 from sandpiper.faces.tui.wording import (
     MARKS,
     ago,
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from sandpiper.faces.tui.themes import Looks
     from sandpiper.faces.tui.views import Around, PeerView, RoomView
     from sandpiper.faces.tui.wording import Keys
-    from sandpiper.wire.ids import RoomId
 
 _LEAST_TOPIC = 12  # cells: of a topic with less room than that nothing is shown
 
@@ -118,20 +116,13 @@ def _named(room: RoomView, peer: PeerView | None) -> tuple[Span, Span]:
     return Span("@ ", "accent"), Span(bare_name(peer), f"bold nick {peer.colour}")
 
 
-class Header(Drawn):
+class Header(Edge):
     """Two rows beside the sidebar (the second is a rule), one row where there is none: set `narrow`."""
 
     DEFAULT_CSS = """
     Header { height: 3; padding: 1 0 0 0; background: $background; }
     Header.-narrow { height: 1; padding: 0; background: $panel; }
     """
-
-    class Asked(Message):
-        """The hint of an action was clicked."""
-
-        def __init__(self, action: str) -> None:
-            super().__init__()
-            self.action = action
 
     def __init__(
         self,
@@ -145,20 +136,12 @@ class Header(Drawn):
         super().__init__(looks, id=id)
         self._jump = key_hint(keys, "jump")
         self._clock = clock
-        self._around: Around | None = None
-        self._current: RoomId | None = None
         self._right = 0  # where the pills of the narrow header begin
 
     @property
     @override
     def ground(self) -> str:
         return "panel" if self.narrow else "background"
-
-    def show(self, around: Around, current: RoomId | None) -> None:
-        """Show the room that is on the screen."""
-        if (around, current) != (self._around, self._current):
-            self._around, self._current = around, current
-            self.redraw()
 
     def on_mount(self) -> None:
         """Times that somebody was seen before go on."""

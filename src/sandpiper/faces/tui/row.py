@@ -13,17 +13,20 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.geometry import Region, Size
+from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 from typing_extensions import override
-from wcwidth import iter_graphemes
 
+from sandpiper.faces import spans
 from sandpiper.faces.spans import Line, Span, columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sandpiper.faces.tui.themes import Looks
+    from sandpiper.faces.tui.views import Around
+    from sandpiper.wire.ids import RoomId
 
 _WHITE = re.compile(r"\s")
 _CHARACTERS_A_CELL = 8  # a grapheme may have several; what is longer than that is cut before it is measured
@@ -36,18 +39,7 @@ def cells(text: str) -> int:
 
 def cut(text: str, width: int) -> str:
     """The text on one line and at most `width` cells wide; where something is missing there is an ellipsis."""
-    if width <= 0:
-        return ""
-    text = _WHITE.sub(" ", text[: (width + 1) * _CHARACTERS_A_CELL])
-    if cells(text) <= width:
-        return text
-    kept, used = "", 0
-    for piece in iter_graphemes(text):
-        used += cells(piece)
-        if used > width - 1:
-            break
-        kept += piece
-    return kept.rstrip() + "…"
+    return spans.cut(_WHITE.sub(" ", text[: (max(0, width) + 1) * _CHARACTERS_A_CELL]), width, cells)
 
 
 def extent(line: Line) -> int:
@@ -146,3 +138,25 @@ class Drawn(Widget, can_focus=False):
         ground = Style(bgcolor=getattr(self._looks.palette, self.ground))
         segments = [Segment(span.text, ground + self._looks.style(span.style)) for span in line]
         return Strip(segments).adjust_cell_length(size.width, ground)
+
+
+class Edge(Drawn):
+    """What stands around the transcript: it shows how things are, seen from the room that is on the screen."""
+
+    class Asked(Message):
+        """The hint of an action was clicked."""
+
+        def __init__(self, action: str) -> None:
+            super().__init__()
+            self.action = action
+
+    def __init__(self, looks: Looks, *, id: str | None = None) -> None:
+        super().__init__(looks, id=id)
+        self._around: Around | None = None
+        self._current: RoomId | None = None
+
+    def show(self, around: Around, current: RoomId | None) -> None:
+        """Show how things are; `current` is the room on the screen."""
+        if (around, current) != (self._around, self._current):
+            self._around, self._current = around, current
+            self.redraw()

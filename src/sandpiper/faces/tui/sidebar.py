@@ -9,7 +9,7 @@ from textual.message import Message
 from typing_extensions import override
 
 from sandpiper.faces.spans import Line, Span
-from sandpiper.faces.tui.row import Drawn, both_ends, cells, cut, extent
+from sandpiper.faces.tui.row import Edge, both_ends, cells, cut, extent
 from sandpiper.faces.tui.views import Around, PeerView, RoomView
 from sandpiper.faces.tui.wording import MARKS, bare_name, counted, key_hint, mode, online, pills, way
 
@@ -162,7 +162,7 @@ def foot_lines(around: Around, width: int) -> list[Line]:
 # ---------------------------------------------------------------- the widget
 
 
-class Sidebar(Drawn):
+class Sidebar(Edge):
     """Rooms and peers. It scrolls by wheel, and by itself so that the current room is in view."""
 
     DEFAULT_CSS = """
@@ -185,13 +185,6 @@ class Sidebar(Drawn):
             self.name = name
             self.room = room
 
-    class Asked(Message):
-        """The hint of an action was clicked."""
-
-        def __init__(self, action: str) -> None:
-            super().__init__()
-            self.action = action
-
     def __init__(
         self,
         looks: Looks,
@@ -204,17 +197,9 @@ class Sidebar(Drawn):
         super().__init__(looks, id=id)
         self._jump = key_hint(keys, "jump")
         self._clock = clock
-        self._around: Around | None = None
-        self._current: RoomId | None = None
         self._top = 0  # the first row of the list that is in view
         self._kept: tuple[RoomId | None, int] = (None, 0)  # what was scrolled to: the current room at a height
         self._targets: list[RoomView | PeerView | None] = []  # by row of the list as it is on the screen
-
-    def show(self, around: Around, current: RoomId | None) -> None:
-        """Show how things are; `current` is the room on the screen."""
-        if (around, current) != (self._around, self._current):
-            self._around, self._current = around, current
-            self.redraw()
 
     def on_mount(self) -> None:
         """What has been seen `5m` ago is seen `6m` ago in a minute."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from textual.message import Message
 from typing_extensions import override
 
 from sandpiper.faces.spans import Line, Span
 from sandpiper.faces.tui.keys import KEYS
-from sandpiper.faces.tui.row import Drawn, extent, fitted
+from sandpiper.faces.tui.row import Edge, extent, fitted
 from sandpiper.faces.tui.wording import (
     NARROW,
     find_room,
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from sandpiper.faces.tui.themes import Looks
     from sandpiper.faces.tui.views import Around, RoomView
     from sandpiper.faces.tui.wording import Keys
-    from sandpiper.wire.ids import RoomId
 
 _APART = (Span("  │  ", "faint"),)
 _GAP = (Span("  "),)
@@ -121,33 +119,18 @@ def _with_hints(line: Line, shown: Sequence[Hint], start: int) -> Laid:
     return Laid((*line, *_joined([hint.line for hint in shown], _GAP)), tuple(hits))
 
 
-class StatusLine(Drawn):
+class StatusLine(Edge):
     """One row at the bottom of the screen."""
 
     DEFAULT_CSS = """
     StatusLine { height: 1; }
     """
 
-    class Asked(Message):
-        """The hint of an action was clicked."""
-
-        def __init__(self, action: str) -> None:
-            super().__init__()
-            self.action = action
-
     def __init__(self, looks: Looks, keys: Keys, *, id: str | None = None) -> None:
         """`keys`: the key of each action, as Textual spells it; actions without one are not hinted."""
         super().__init__(looks, id=id)
         self._hints = hints(keys)
-        self._around: Around | None = None
-        self._current: RoomId | None = None
         self._hits: tuple[tuple[int, int, str], ...] = ()
-
-    def show(self, around: Around, current: RoomId | None) -> None:
-        """Show how things are; `current` is the room on the screen."""
-        if (around, current) != (self._around, self._current):
-            self._around, self._current = around, current
-            self.redraw()
 
     @property
     @override
