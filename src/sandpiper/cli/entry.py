@@ -12,10 +12,19 @@ from sandpiper.cli.options import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_U
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TextIO
 
 
 def run(command: click.Command, name: str, arguments: Sequence[str]) -> int:
     """Run a command and turn whatever goes wrong into one sentence and an exit code."""
+    try:
+        return _run(command, name, arguments)
+    finally:
+        if sys.stderr is not None and not _flushed(sys.stderr):  # the terminal is closed
+            _drop(sys.stderr)
+
+
+def _run(command: click.Command, name: str, arguments: Sequence[str]) -> int:
     fail = _Failure(name, as_json="--json" in arguments)
     try:
         try:
@@ -30,10 +39,10 @@ def run(command: click.Command, name: str, arguments: Sequence[str]) -> int:
         except (click.Abort, KeyboardInterrupt):
             return EXIT_INTERRUPTED
     except (BrokenPipeError, EnoughRead):
-        _drop_output()
+        _drop(sys.stdout)
         return EXIT_OK
     except Unwritable as exc:
-        _drop_output()
+        _drop(sys.stdout)
         return fail("output", str(exc), "Make room, or write it elsewhere.", EXIT_FAILED)
     except Exception as exc:
         from sandpiper.errors import SandpiperError
@@ -50,14 +59,18 @@ def run(command: click.Command, name: str, arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else EXIT_OK
 
 
-def _drop_output() -> None:
+def _flushed(stream: TextIO) -> bool:
+    try:
+        stream.flush()
+    except OSError:
+        return False
+    return True
+
+
+def _drop(stream: TextIO) -> None:
     """What is still buffered goes nowhere, and Python does not stumble over it at its end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    try:
-        sys.stderr.flush()
-    except OSError:  # the terminal is closed: that one, too
-        os.dup2(nowhere, sys.stderr.fileno())
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
