@@ -116,7 +116,7 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.history = History(folder / "history.db")
         self.people = {name: Author(seed) for name, (seed, _) in CAST.items()}
-        self.us = Us(self.key("you"), "you", "", "default", False, "192.168.1.7", 8080, True, False)
+        self.us = Us(self.key("you"), "you", "", False, "192.168.1.7", 8080, True)
         self.rooms: dict[RoomId, RoomView] = {}
         self.peers: dict[str, PeerView] = {}
         self.time = at("12:00")

@@ -88,7 +88,7 @@ def peer(
     )
 
 
-US = Us(key(1), "you", "", "default", False, "192.168.1.7", 8080, True, False)
+US = Us(key(1), "you", "", False, "192.168.1.7", 8080, True)
 MAYA = peer(2, "maya", unread=2)
 KENJI = replace(peer(5, "kenji", verified=False, presence="away", path="relay", rtt=0.081), status="lunch")
 HARBOUR = replace(room(1, "#harbour"), topic="Saturday on the Sanderling")
@@ -706,7 +706,6 @@ def test_only_what_is_for_us_and_not_seen_calls_us():
     assert deserves(direct, mentioned=False, focused=True, on_screen=False)
     assert not deserves(direct, mentioned=True, focused=True, on_screen=True)
     assert not deserves(HARBOUR, mentioned=False, focused=False, on_screen=False)
-    assert not deserves(direct, mentioned=True, focused=False, on_screen=False, muted=True)
 
 
 # ---------------------------------------------------------------- words

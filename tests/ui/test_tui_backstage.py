@@ -217,7 +217,7 @@ async def test_the_first_batch_has_what_is_around_before_the_room_to_show(alice:
     assert kinds[0] is Around
     assert kinds.index(Named) < kinds.index(Show)
     us = alice.around.us
-    assert (us.nick, us.profile, us.temporary, us.address) == ("alice", "alice", False, f"127.0.0.1:{us.port}")
+    assert (us.nick, us.temporary, us.address) == ("alice", False, f"127.0.0.1:{us.port}")
     assert [view.label for view in alice.around.rooms] == ["#general"]
     assert alice.who[GENERAL][us.key].name == "alice"
     assert not alice.notes("event"), "that we are in the room to start in is no news"
@@ -568,6 +568,20 @@ async def test_of_a_peer_that_changes_all_the_time_the_last_state_is_told(
         bob.node.set_presence(f"bob{n}", f"away {n}")
     await alice.notes_that("bob299 now and is away: away 299")
     assert len([note for note in alice.notes("event") if "is called" in note]) <= 3
+
+
+async def test_of_a_peer_that_comes_and_goes_all_the_time_the_last_state_is_told(
+    tmp_path: Path, alice: Front, monkeypatch: pytest.MonkeyPatch
+):
+    async with guest("bob", tmp_path, alice):
+        await alice.notes_that("bob is here")
+    await alice.notes_that("bob is gone")
+    for _ in range(3):
+        async with guest("bob", tmp_path, alice):
+            pass
+    async with guest("bob", tmp_path, alice):
+        await alice.until(lambda me: len([note for note in me.notes("event") if "bob is here" in note]) == 2)
+    assert len([note for note in alice.notes("event") if "bob is gone" in note]) <= 2
 
 
 async def test_verifying_names_everybody_anew(alice: Front, bob: Person):

@@ -587,7 +587,7 @@ async def test_the_border_says_where_one_is_and_what_keys_do(size: tuple[int, in
 async def test_it_knows_the_room_and_those_around():
     key, other, gone = (PeerKey(bytes([i]) * 32) for i in range(3))
     room = RoomView(RoomId(bytes(16)), "@wren [plain]", "direct", other, "", 1, 0, 0, (0, b""))
-    us = Us(key, "me", "", "me", False, "", 1, True, True)
+    us = Us(key, "me", "", False, "", 1, True)
     peers = (
         PeerView(other, "wren [plain]", 1, False, "here", "", "lan", 0.001, 0, room.id, 0, plain=True),
         PeerView(gone, "priya", 2, False, "gone", "", "", None, 5, room.id, 0),

@@ -151,7 +151,7 @@ def peer(number: int, name: str, presence="here", unread: int = 0, seen: int = 0
     return PeerView(key, name, 33, False, presence, "", "lan", 0.001, seen, theirs, unread, plain)
 
 
-US = Us(PeerKey(b"u" * 32), "me", "", "me", False, "127.0.0.1", 1, False, False)
+US = Us(PeerKey(b"u" * 32), "me", "", False, "127.0.0.1", 1, False)
 MAYA = peer(1, "maya", unread=2)
 AROUND = Around(
     US,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sandpiper.wire.ids import PeerKey
 
 ARRIVAL_SECONDS = 0.25  # who comes within this time comes in one line: at the start that is everybody
-CHANGE_SECONDS = 5.0  # between two lines of one peer's nick and away message: a peer could send thousands of both
+CHANGE_SECONDS = 5.0  # between two lines of one peer: it could change its nick, or its link break, thousands of times
 
 
 class Comings:
@@ -29,6 +29,7 @@ class Comings:
         self._told: dict[PeerKey, tuple[str, str]] = {}  # and as told
         self._resting: set[PeerKey] = set()  # of whom a line was told a moment ago
         self._arrived: dict[PeerKey, str] = {}  # came and not told yet: the path
+        self._back: dict[PeerKey, str] = {}  # came back so soon after it was gone that nothing is told yet: the path
 
     def changed(self, notice: PeerChanged) -> None:
         """A peer came, went, or changed."""
@@ -39,19 +40,32 @@ class Comings:
         else:
             self._linked.pop(key, None)
             self._told.pop(key, None)
+            if self._back.pop(key, None) is not None:
+                return  # nobody knew that it was back
         if self._people.hidden(key):
             if notice.state == "linked":
                 self._told[key] = (name, status)
         elif notice.state == "lost":
             if self._arrived.pop(key, None) is None:  # else nobody knew that it was here
                 self._tell(self._showing.name(key).span, " is gone")
-        elif before is None:
-            self._told[key] = (name, status)
-            if not self._arrived:
-                asyncio.get_running_loop().call_later(ARRIVAL_SECONDS, self.flush)
-            self._arrived[key] = notice.path
-        else:
+                self._rest(key)
+        elif before is not None:
             self._tell_change(key)
+        elif key in self._resting:
+            self._back[key] = notice.path
+        else:
+            self._arrive(key, notice.path)
+
+    def _arrive(self, key: PeerKey, path: str) -> None:
+        self._told[key] = self._linked[key]
+        if not self._arrived:
+            asyncio.get_running_loop().call_later(ARRIVAL_SECONDS, self.flush)
+        self._arrived[key] = path
+
+    def _rest(self, key: PeerKey) -> None:
+        if key not in self._resting:
+            self._resting.add(key)
+            asyncio.get_running_loop().call_later(CHANGE_SECONDS, self._rested, key)
 
     def _tell_change(self, key: PeerKey) -> None:
         """What a peer is called and whether it is away, if that is not what was told last and some time ago."""
@@ -59,8 +73,7 @@ class Comings:
         if key in self._resting or now is None or told is None or now == told or self._people.hidden(key):
             return
         self._told[key] = now
-        self._resting.add(key)
-        asyncio.get_running_loop().call_later(CHANGE_SECONDS, self._rested, key)
+        self._rest(key)
         (old_name, old_status), (name, status) = told, now
         span, away = self._showing.name(key).span, f" is away: {status}" if status else " is back"
         if old_name == name:
@@ -72,7 +85,11 @@ class Comings:
 
     def _rested(self, key: PeerKey) -> None:
         self._resting.discard(key)
-        self._tell_change(key)
+        path = self._back.pop(key, None)
+        if path is not None and key in self._linked and not self._people.hidden(key):
+            self._arrive(key, path)
+        else:
+            self._tell_change(key)
 
     def flush(self) -> None:
         """Tell who came; before any other line, so that nobody speaks before they are there."""

@@ -9,6 +9,7 @@ from sandpiper.core.events import CatchUp, Gap, PeerChanged, RoomChanged
 from sandpiper.crypto.rooms import direct_room
 from sandpiper.faces.sentences import where_reached
 from sandpiper.faces.tui.views import Around, Missing, PeerView, RoomView, Us
+from sandpiper.store.marks import UNREAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,6 +46,8 @@ class Surroundings:
         self._rtt: dict[PeerKey, float] = {}  # as told
         self.shown: RoomId | None = None
         """The room on the screen: peers have the colours that they have there."""
+        self.opened: set[RoomId] = set()
+        """The rooms that the person has gone to in this run."""
 
     def knows(self, peers: Iterable[PeerRow]) -> None:
         """Everybody ever linked, as the history has them."""
@@ -82,11 +85,20 @@ class Surroundings:
 
     def picture(self) -> Around:
         """Everything as it is now."""
-        rooms = sorted(self._node.rooms(), key=lambda room: room.kind != "open")  # stable: as joined
-        peers = (*self._here(), *self._known())
+        listed = filter(self._is_listed, self._node.rooms())
+        rooms = sorted(listed, key=lambda room: room.kind != "open")  # stable: as joined
+        peers = (*self._here(), *self._known(rooms))
         return Around(self._us(), tuple(map(self._room, rooms)), peers, self._node.ignored)
 
     # ------------------------------------------------------------ parts of it
+
+    def _is_listed(self, room: Room) -> bool:
+        """False for a direct room in which nobody but the other one, whom the person ignores, has ever been: writing
+        to us is no way to be seen after all.
+        """
+        if room.peer is None or not self._people.hidden(room.peer) or room.id in self.opened:
+            return True
+        return self._unread.read_up_to(room.id) != UNREAD or room.head_seq(self._node.key) > 0
 
     def _us(self) -> Us:
         node, profile = self._node, self._profile
@@ -94,12 +106,10 @@ class Surroundings:
             key=node.key,
             nick=node.nick,
             status=node.status,
-            profile=profile.name,
             temporary=profile.temporary,
             address=self._address,
             port=node.port,
             multicast=node.settings.multicast,
-            compat=node.settings.plain,
         )
 
     def _room(self, room: Room) -> RoomView:
@@ -150,15 +160,15 @@ class Surroundings:
             )
         return sorted(out, key=lambda peer: (peer.name.casefold(), peer.key))
 
-    def _known(self) -> list[PeerView]:
-        """Those seen last of everybody who is not here, and all whom we have a direct room with."""
+    def _known(self, rooms: Iterable[Room]) -> list[PeerView]:
+        """Those seen last of everybody who is not here, and all whom one of these rooms is with."""
         node, people, verified = self._node, self._people, self._node.verified
         away = set(self._seen) - {node.key, *node.linked()} - node.ignored
         newest = sorted(away, key=lambda key: (-self._seen[key], key))[:MAX_GONE]
         # Whom a room on the screen is with is always told: else nothing says whether they are verified.
         here = {node.key, *node.linked(), *newest}
-        newest += [room.peer for room in node.rooms() if room.peer is not None and room.peer not in here]
-        rooms = {key: direct_room(node.key, key) for key in newest}
+        newest += [room.peer for room in rooms if room.peer is not None and room.peer not in here]
+        direct = {key: direct_room(node.key, key) for key in newest}
         return [
             PeerView(
                 key=key,
@@ -170,8 +180,8 @@ class Surroundings:
                 path="",
                 rtt=None,
                 seen=self._seen.get(key, 0),
-                room=rooms[key],
-                unread=self._unread.counts(rooms[key])[0],
+                room=direct[key],
+                unread=self._unread.counts(direct[key])[0],
             )
             for key in newest
         ]

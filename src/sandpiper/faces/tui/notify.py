@@ -41,12 +41,12 @@ class Notifier:
         return True
 
 
-def deserves(room: RoomView, *, mentioned: bool, focused: bool, on_screen: bool, muted: bool = False) -> bool:
+def deserves(room: RoomView, *, mentioned: bool, focused: bool, on_screen: bool) -> bool:
     """True when a new message in `room` should call the person: it is for them, and they do not see it come.
 
     `focused`: the terminal has the keyboard; `on_screen`: the room is the one that is shown.
     """
-    return not muted and (mentioned or room.kind == "direct") and not (focused and on_screen)
+    return (mentioned or room.kind == "direct") and not (focused and on_screen)
 
 
 def _sequence(how: Literal["bell", "osc9", "osc777"], title: str, body: str) -> str:

@@ -34,12 +34,10 @@ class Us(Struct, frozen=True):
     key: PeerKey
     nick: str
     status: str
-    profile: str
     temporary: bool
     address: str
     port: int
     multicast: bool
-    compat: bool
 
 
 class Who(Struct, frozen=True):

@@ -111,8 +111,8 @@ class AnswerDialog(Dialog[Result], Generic[Result]):
     AUTO_FOCUS = "Box"
     guard = "always"
 
-    def __init__(self, title: str, hints: Sequence[str], answers: Sequence[Answer], *, tone: str | None = None) -> None:
-        super().__init__(title, hints, tone=tone)
+    def __init__(self, title: str, hints: Sequence[str], answers: Sequence[Answer]) -> None:
+        super().__init__(title, hints)
         self.answers = tuple(answers)
 
     def answered(self, key: str) -> None:

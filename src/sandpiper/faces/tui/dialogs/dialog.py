@@ -118,11 +118,11 @@ class Entry(Input):
 class Dialog(ModalScreen[Result], Generic[Result]):
     """A dialog. Subclasses yield what is in the box from `contents` and end with `done(result)`.
 
-    `title` stands in the upper border; `hints`, in the lower one, as many as fit. `tone` is the colour of the border:
-    a variable of the theme ("primary", "success", "error", …).
+    `title` stands in the upper border; `hints`, in the lower one, as many as fit.
     """
 
     TONE: ClassVar[str] = "primary"
+    """The colour of the border: a variable of the theme ("success", "error", …)."""
     WIDTH: ClassVar[int] = 80
     """Cells, border included; never more than the screen has."""
     PAUSE: ClassVar[float] = 0.7
@@ -162,11 +162,10 @@ class Dialog(ModalScreen[Result], Generic[Result]):
 
     AUTO_FOCUS = "Entry, Box"
 
-    def __init__(self, title: str | Line, hints: Sequence[str] = ("esc close",), *, tone: str | None = None) -> None:
+    def __init__(self, title: str | Line, hints: Sequence[str] = ("esc close",)) -> None:
         super().__init__()
         self._heading: Line = line(title) if isinstance(title, str) else title
         self._hints = tuple(hints)
-        self._tone = tone or self.TONE
         self._done = False
         self.early: list[str] = []
         """Characters typed here that were not meant for this dialog: whoever opened it gives them back when it closes.
@@ -223,7 +222,7 @@ class Dialog(ModalScreen[Result], Generic[Result]):
 
     @override
     def compose(self) -> ComposeResult:
-        box = Box(id="box", classes=f"-{self._tone}")
+        box = Box(id="box", classes=f"-{self.TONE}")
         box.styles.width = self.WIDTH
         with box:
             yield from self.contents()

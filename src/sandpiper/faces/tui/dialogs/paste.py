@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sandpiper.faces.spans import Line
 
 PREVIEW = 8  # lines of the text: enough to see what it is
+_REST = 11  # rows of the dialog without them: the answers must be on the screen
 
 Choice = Literal["paste", "send"]
 
@@ -50,11 +51,12 @@ class PasteDialog(Dialog[Choice]):
 
     def _preview(self, lines: list[str]) -> list[Line]:
         width = min(self.WIDTH, self.app.size.width) - 8
+        most = min(PREVIEW, max(1, self.app.size.height - _REST))
         shown_lines: list[Line] = []
-        for text in lines[:PREVIEW]:
+        for text in lines[:most]:
             cut = fitted((Span(shown(text.expandtabs(4)), "code"),), width)
             shown_lines.append(line("  ", *cut) if cut else line(" "))
-        more = len(lines) - PREVIEW
+        more = len(lines) - most
         if more > 0:
             shown_lines.append(line(dim(f"  … and {more:,} more line{'' if more == 1 else 's'}")))
         return shown_lines

@@ -70,13 +70,13 @@ class Picks(ScrollView, can_focus=True):
         """What there is to pick from."""
         return self._rows
 
-    def show(self, rows: Sequence[Pick], nothing: Line = (), *, chosen: int = 0) -> None:
+    def show(self, rows: Sequence[Pick], nothing: Line = ()) -> None:
         """Offer these rows; `nothing` is said when there are none."""
         self._rows = tuple(rows)
         self._nothing = nothing
         self._looks = looks_of(self.app)
         self.virtual_size = Size(0, max(1, len(self._rows)))
-        self.choose(chosen)
+        self.choose(0)
         self.refresh(layout=True)
 
     def choose(self, index: int) -> None:
