@@ -7,9 +7,11 @@ program that writes an escape sequence around text.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
+from unicodedata import category
 
-from wcwidth import iter_graphemes, wcswidth
+from wcwidth import iter_graphemes, wcswidth, wcwidth
 
 from sandpiper.wire.text import clean_text
 
@@ -71,12 +73,28 @@ def harmless(spans: Line) -> Line:
     return tuple(Span(clean_text(span.text).replace("\n", " ").replace("\t", TAB), span.style) for span in spans)
 
 
+_SPACING = re.compile("[\u0903-\u1cf7\ua823-\uabec\U00011000-\U0001d172]")  # where spacing marks are, among others
+
+
 def columns(text: str) -> int:
-    """How many terminal cells a text takes; what has no known width counts one a character."""
+    """How many terminal cells a text takes; what has no known width counts one a character.
+
+    Some terminals measure whole syllables, others letter by letter. Where vowel signs have cells of their own (category
+    Mc) that makes a difference; the wider one counts, so that no line is wider than it was measured.
+    """
     if text.isascii():
         return len(text)  # control characters are gone by now
     width = wcswidth(text)
-    return width if width >= 0 else len(text)
+    if width < 0 or _SPACING.search(text):
+        return max(width, sum(map(_cells, text)))
+    return width
+
+
+@lru_cache(4096)
+def _cells(char: str) -> int:
+    """How many cells a character takes where it is measured by itself."""
+    width = wcwidth(char)
+    return 1 if width < 0 or (width == 0 and category(char) == "Mc") else width
 
 
 def excerpt(text: str, width: int) -> str:
@@ -108,6 +126,13 @@ def fold(spans: Line, width: int | None, indent: int, *, least: int = MIN_FOLD) 
     """
     if width is not None and width < max(least, indent * 2):
         width = None
+    whole = text_of(spans)
+    if (
+        "\n" not in whole
+        and "\t" not in whole
+        and (width is None or sum(columns(span.text) for span in spans) <= width)
+    ):
+        return [_joined([span for span in spans if span.text])]  # as most are
     out: list[list[Span]] = [[]]
     used = 0
     pad = " " * indent

@@ -14,6 +14,7 @@ from textual.geometry import Size
 from textual.message import Message as Event
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.widget import Widget
 from typing_extensions import override
 
 from sandpiper.faces.tui.transcript.painting import painted, selected_text
@@ -180,7 +181,7 @@ class View(ScrollView):
         """The sheet has changed: its height, and what is on the screen of it. `spot` None: its end."""
         sheet = self.sheet
         self._settled = self.size
-        self.virtual_size = Size(self._width, sheet.height if sheet is not None else 0)
+        self._measure(sheet.height if sheet is not None else 0)
         at = sheet.find(spot) if sheet is not None and spot is not None else None
         self.scroll_to(y=self._lowest if at is None else at, animate=False, immediate=True, force=True)
         self._followed = self.following
@@ -189,6 +190,17 @@ class View(ScrollView):
         if self.has_nothing != self._was_empty:
             self._was_empty = not self._was_empty
             self.post_message(self.Emptied())
+
+    def _measure(self, height: int) -> None:
+        """Say how high the sheet is. Textual lays the whole screen out anew for that; while the scrollbar is there and
+        stays, it is enough that the bar knows.
+        """
+        size = Size(self._width, height)
+        if self.show_vertical_scrollbar and height > self.size.height:
+            self.set_reactive(Widget.virtual_size, size)
+            self.vertical_scrollbar.window_virtual_size = height
+        else:
+            self.virtual_size = size
 
     # ------------------------------------------------------------ what was seen
 
