@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 ROOM = "harbour"
 ESCAPE, CTRL_F, CTRL_K, CTRL_U, NEW_LINE = "\x1b", "\x06", "\x0b", "\x15", "\n"
-ALT_1, ALT_4 = "\x1b[49;3u", "\x1b[52;3u"
+ALT_1, ALT_4 = "\x1b1", "\x1b4"
 TIDES = (
     "Tide table for Saturday: high water **06:41** and **19:08**, 4.2 m. Springs, so expect two knots across the bar."
 )
@@ -99,7 +99,7 @@ class Harbour:
     def _verify(self, nick: str) -> None:
         self.ann.enter(f"/verify {nick}")
         self.ann.sees("Compare these words")
-        time.sleep(0.5)  # a dialog takes no answer that was typed before it could be read
+        time.sleep(1)  # a dialog takes no answer from somebody who goes on typing
         self.ann.type("y")
         self.ann.sees_no("Compare these words")
         self.ann.sees(f"{nick} ✓")
