@@ -141,7 +141,7 @@ lock: $(VENV)/.created ## resolve requirements/*.txt again: make lock ARGS=--upg
 	@[ -x $(VENV)/bin/uv ] || $(PIP) install uv
 	$(COMPILE) --group build -o requirements/build.txt
 	$(COMPILE) pyproject.toml -o requirements/run.txt
-	$(COMPILE) pyproject.toml --extra speed --group dev -c requirements/build.txt -c requirements/run.txt -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra speed --extra cluster --group dev -c requirements/build.txt -c requirements/run.txt -o requirements/dev.txt
 	@if grep -nE 'https?:|file:|@ |--(extra-)?index-url|--find-links' requirements/*.txt; then \
 		echo "a lock file must not name addresses or paths" >&2; exit 1; fi
 

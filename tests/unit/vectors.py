@@ -31,7 +31,10 @@ from sandpiper.wire.frames import (
 )
 from sandpiper.wire.ids import NO_RECORD, PeerKey, RecordId
 from sandpiper.wire.records import AnyBody, Edit, Head, Profile, React, Record, Retract, Text, Topic
+from tests.unit.admission_vectors import admission
 from tests.unit.hub_vectors import hub
+from tests.unit.rendezvous_vectors import rendezvous
+from tests.unit.roster_vectors import roster
 
 FOLDER = Path(__file__).parents[2] / "docs" / "protocol" / "vectors"
 
@@ -242,6 +245,9 @@ VECTORS = {
     "handshake": handshake,
     "safety": safeties,
     "hub": hub,
+    "roster": roster,
+    "rendezvous": rendezvous,
+    "admission": admission,
 }
 
 

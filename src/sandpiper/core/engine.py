@@ -9,14 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, assert_never
 
 from sandpiper.core.events import (
-    Accepted,
-    Append,
+    Derived,
     Effect,
+    Enact,
+    EnterPrivate,
     Event,
-    Forked,
     Hangup,
     JoinOpen,
+    Judged,
     LeaveRoom,
+    MemberChanged,
     Now,
     OpenDirect,
     PathKind,
@@ -24,11 +26,8 @@ from sandpiper.core.events import (
     PeerDown,
     PeerUp,
     Post,
-    Preview,
     Received,
     Refused,
-    RoomChanged,
-    SaveRoom,
     Send,
     SetPresence,
     SetTyping,
@@ -36,19 +35,12 @@ from sandpiper.core.events import (
     Tick,
     TypingSeen,
 )
-from sandpiper.core.limits import (
-    FRAME_BURST,
-    FRAME_RATE,
-    HEADS_A_FRAME,
-    MAX_PREVIEW,
-    MAX_PUSHED,
-    PUSH_BURST,
-    PUSH_RATE,
-    TYPING_SECONDS,
-)
-from sandpiper.core.rate import Bucket
-from sandpiper.core.room import Placed, Room
-from sandpiper.core.sync import PUSHED, WANTED_RECENT, Sync
+from sandpiper.core.limits import MAX_PUSHED, TYPING_SECONDS
+from sandpiper.core.linked import Linked, weight
+from sandpiper.core.membership import Membership
+from sandpiper.core.private import PrivateRoom, restored_room
+from sandpiper.core.room import Room
+from sandpiper.core.sync import Sync
 from sandpiper.crypto.rooms import direct_room, open_room, room_tag
 from sandpiper.crypto.signing import seal_record
 from sandpiper.errors import UsageError
@@ -70,7 +62,7 @@ from sandpiper.wire.frames import (
 )
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId, RoomTag
 from sandpiper.wire.limits import MAX_ROOM_TAGS
-from sandpiper.wire.records import AnyBody, Profile, Record
+from sandpiper.wire.records import Admit, AnyBody, Control, Leave, Profile, Record
 from sandpiper.wire.text import clean_nick, clean_status
 
 if TYPE_CHECKING:
@@ -80,35 +72,6 @@ if TYPE_CHECKING:
     from sandpiper.crypto.identity import Identity
 
 AGENT = "sandpiper"
-
-
-class _Peer:
-    """A linked peer, from its link's first moment."""
-
-    __slots__ = ("budget", "greeted", "nick", "path", "pushes", "skew_ms", "status", "tags")
-
-    def __init__(self, path: PathKind, now: Now) -> None:
-        self.path = path
-        self.greeted = False
-        self.nick = "nameless"
-        self.status = ""
-        self.skew_ms = 0
-        self.tags: frozenset[RoomTag] = frozenset()
-        self.pushes = Bucket(PUSH_RATE, PUSH_BURST, now.mono)
-        self.budget = Bucket(FRAME_RATE, FRAME_BURST, now.mono)
-
-
-class _Membership:
-    """A room that we are in, and its sync."""
-
-    __slots__ = ("preview", "room", "sync", "typed_at", "used")
-
-    def __init__(self, room: Room, sync: Sync) -> None:
-        self.room = room
-        self.sync = sync
-        self.preview: set[RecordId] = set()
-        self.typed_at = -TYPING_SECONDS
-        self.used = True  # False: opened by the other side of a direct room, and nothing said in it yet
 
 
 class Engine:
@@ -125,11 +88,11 @@ class Engine:
         self.nick = nick
         self.status = ""
         self._rng = rng
-        self._peers: dict[PeerKey, _Peer] = {}
-        self._rooms: dict[RoomId, _Membership] = {}
+        self._peers: dict[PeerKey, Linked] = {}
+        self._rooms: dict[RoomId, Membership] = {}
         self._left: dict[RoomId, Room] = {}  # rooms of earlier: their logs go on where they ended
         for stored in rooms:
-            room = Room.restored(stored, self.key)
+            room = restored_room(stored, self.key)
             if stored.joined:
                 self._enter(room, now)
             else:
@@ -193,8 +156,10 @@ class Engine:
                 return self._join(Room(open_room(name), name, "open", self.key), now)
             case OpenDirect(peer=peer):
                 return self._open_direct(peer, now)
+            case EnterPrivate():
+                return self._enter_private(event, now)
             case LeaveRoom(room=room):
-                return self._leave(room)
+                return self._leave(self._membership(room), now)
             case Post(room=room, body=body):
                 return self._post(self._membership(room), body, now)
             case SetPresence(nick=nick, status=status):
@@ -213,7 +178,7 @@ class Engine:
         if key in self._peers:
             for membership in self._rooms.values():
                 out += membership.sync.part(key, now)
-        self._peers[key] = _Peer(path, now)
+        self._peers[key] = Linked(path, now)
         hello = Hello(LINK_VERSION, AGENT, self.nick, now.wall_ms, self._tags_for(key), self.status)
         return [*out, Send((key,), hello)]
 
@@ -242,22 +207,15 @@ class Engine:
         if not self._rooms[room].used:
             del self._rooms[room]
 
-    def _use(self, membership: _Membership) -> list[Effect]:
-        """A room that we did not ask for is one of ours now."""
-        if membership.used:
-            return []
-        membership.used = True
-        room = membership.room
-        return [
-            SaveRoom(room.id, room.name, room.kind, room.peer, joined=True),
-            RoomChanged(room.id, room.name, room.kind, room.peer, joined=True),
-        ]
-
     def _tags_for(self, peer: PeerKey) -> tuple[RoomTag, ...]:
         """Tags of the rooms that `peer` may know of: others' direct rooms are none of its business."""
-        return tuple(m.room.tag for m in self._rooms.values() if m.room.roster.admits(peer))[:MAX_ROOM_TAGS]
+        return tuple(m.room.tag for m in self._rooms.values() if self._shared(m.room, peer))[:MAX_ROOM_TAGS]
 
-    def _linked(self, key: PeerKey, peer: _Peer) -> PeerChanged:
+    def _shared(self, room: Room, peer: PeerKey) -> bool:
+        """True when `peer` may be told of `room`, and we still belong to it ourselves."""
+        return room.roster.admits(peer) and room.roster.admits(self.key)
+
+    def _linked(self, key: PeerKey, peer: Linked) -> PeerChanged:
         return PeerChanged(key, peer.nick, peer.status, "linked", peer.path, peer.skew_ms)
 
     def _share(self, key: PeerKey, tags: tuple[bytes, ...], now: Now) -> list[Effect]:
@@ -269,7 +227,7 @@ class Engine:
         if room_tag(direct) in peer.tags and direct not in self._rooms:
             out += self._open_direct(key, now) if direct in self._left else self._invite(key, now)
         for membership in self._rooms.values():
-            shared = membership.room.tag in peer.tags and membership.room.roster.admits(key)
+            shared = membership.room.tag in peer.tags and self._shared(membership.room, key)
             if shared and key not in membership.sync.members:
                 out += membership.sync.join(key)
             elif not shared:
@@ -280,28 +238,24 @@ class Engine:
 
     # ------------------------------------------------------------ rooms
 
-    def _membership(self, room: RoomId) -> _Membership:
+    def _membership(self, room: RoomId) -> Membership:
         try:
             return self._rooms[room]
         except KeyError:
             raise UsageError("You are not in that room.", hint="Join it first: /join #name", code="no_room") from None
 
-    def _enter(self, room: Room, now: Now) -> _Membership:
-        membership = self._rooms[room.id] = _Membership(room, Sync(room, self.key, self._rng, now))
+    def _enter(self, room: Room, now: Now) -> Membership:
+        membership = self._rooms[room.id] = Membership(room, Sync(room, self.key, self._rng, now), self.key)
         return membership
 
     def _join(self, room: Room, now: Now) -> list[Effect]:
         if room.id in self._rooms:
-            return self._use(self._rooms[room.id])
+            return self._rooms[room.id].use()
         room = self._left.pop(room.id, room)
         membership = self._enter(room, now)
-        out: list[Effect] = [
-            SaveRoom(room.id, room.name, room.kind, room.peer, joined=True),
-            RoomChanged(room.id, room.name, room.kind, room.peer, joined=True),
-            *self._tell_rooms(room),
-        ]
+        out: list[Effect] = [*membership.saved(joined=True), *self._tell_rooms(room)]
         for key, peer in self._peers.items():
-            if peer.greeted and room.tag in peer.tags and room.roster.admits(key):
+            if peer.greeted and room.tag in peer.tags and self._shared(room, key):
                 out += membership.sync.join(key)
         return out
 
@@ -310,16 +264,16 @@ class Engine:
             raise UsageError("That is you.", hint="Notes to yourself fit a room of their own: /join #notes")
         return self._join(Room(direct_room(self.key, peer), "", "direct", self.key, peer), now)
 
-    def _leave(self, room_id: RoomId) -> list[Effect]:
-        room = self._membership(room_id).room
-        del self._rooms[room_id]
+    def _leave(self, membership: Membership, now: Now) -> list[Effect]:
+        room = membership.room
+        out: list[Effect] = []
+        if isinstance(room, PrivateRoom) and room.roster.role(self.key) in ("admin", "member"):
+            out += self._post(membership, Leave(), now)
+        told = [key for key in self._peers if room.roster.admits(key)]
+        del self._rooms[room.id]
         room.forget_pending()
-        self._left[room_id] = room
-        return [
-            SaveRoom(room.id, room.name, room.kind, room.peer, joined=False),
-            RoomChanged(room.id, room.name, room.kind, room.peer, joined=False),
-            *self._tell_rooms(room),
-        ]
+        self._left[room.id] = room
+        return [*out, *membership.saved(joined=False), *(Send((key,), Rooms(self._tags_for(key))) for key in told)]
 
     def _tell_rooms(self, changed: Room) -> list[Effect]:
         """Tell those who may know of the room that was joined or left: others would learn that there is one."""
@@ -329,24 +283,86 @@ class Engine:
             if changed.roster.admits(key)
         ]
 
-    def _post(self, membership: _Membership, body: AnyBody, now: Now) -> list[Effect]:
+    def _post(self, membership: Membership, body: AnyBody, now: Now) -> list[Effect]:
         out: list[Effect] = []
         room = membership.room
-        if not isinstance(body, Profile) and room.nicks.get(self.key) != self.nick:
+        if isinstance(body, Control):
+            if not isinstance(room, PrivateRoom):
+                raise UsageError("Only private rooms have members to rule over.", hint="Everybody may be here.")
+            body = room.completed(body)
+        elif isinstance(room, PrivateRoom):
+            room.check_writes()
+        if not isinstance(body, Profile | Control) and room.nicks.get(self.key) != self.nick:
             # Whoever reads this room later must know what the author was called. Nothing is placed before all of it
             # is known to be sound: what is in memory and not on disk would be a hole in our log.
             self._seal(room, body, now)
             out += self._post(membership, Profile(self.nick, self.status), now)
-        placed = self._place(membership, self._seal(room, body, now), None, now, history=False)
+        return [*out, *self._write(membership, self._seal(room, body, now), now)]
+
+    def _write(self, membership: Membership, record: Record, now: Now) -> list[Effect]:
+        placed = membership.place(record, None, now, history=False)
         if not placed:
             raise UsageError("The room has no place for what you said.", hint="Leave it and join it again.")
-        return [*out, *placed]
+        return [*placed, *self._settle(membership, now)]
+
+    # ------------------------------------------------------------ private rooms
+
+    def roster_records(self, room: RoomId) -> tuple[bytes, ...]:
+        """All control records of a private room, causes first: what whoever is let in needs to begin with."""
+        private = self.room(room)
+        return tuple(act.record.raw for act in private.roster.acts.all) if isinstance(private, PrivateRoom) else ()
+
+    def _enter_private(self, event: EnterPrivate, now: Now) -> list[Effect]:
+        membership = self._rooms.get(event.room)
+        room = membership.room if membership is not None else self._left.get(event.room)
+        if room is None:
+            room = PrivateRoom(event.room, self.key, event.secret)
+        assert isinstance(room, PrivateRoom)  # ids of rooms of another kind are hashes of something else
+        room.enact(event.records)
+        genesis = next((record for record in event.records if bytes(record.id) == event.room), None)
+        if room.roster.acts.genesis is None:
+            raise UsageError("What came is not the roster of that room.", hint="Ask for a new code.", code="no_roster")
+        kept: list[Effect] = [Enact(record) for record in room.enacted()]
+        joined = [] if membership is not None else self._join(room, now)
+        membership = self._rooms[event.room]
+        out = [*joined, *kept]
+        if genesis is not None and genesis.author == self.key and not room.head_seq(self.key):
+            out += membership.place(genesis, None, now, history=False)
+        return [*out, *self._settle(membership, now)]
+
+    def _settle(self, membership: Membership, now: Now) -> list[Effect]:
+        """The roster may have changed: what counts, who shares the room, and whether our own log must say that we are
+        back.
+        """
+        room, sync = membership.room, membership.sync
+        if not isinstance(room, PrivateRoom) or not room.moved:
+            return []
+        changes = room.judged()
+        out: list[Effect] = [*changes]
+        moved = [c.peer for c in changes if isinstance(c, MemberChanged) and (c.role is None) != (c.before is None)]
+        for key in self._peers if self.key in moved else [key for key in moved if key in self._peers]:
+            peer = self._peers[key]
+            if key in sync.members and not room.roster.admits(key):
+                # The last thing that it hears of the room: why. What the log has before that, it may lack.
+                newest = tuple(act.record.raw for act in room.roster.acts.all[-MAX_PUSHED:])
+                out.append(Send((key,), Records(room.id, newest)))
+            out.append(Send((key,), Rooms(self._tags_for(key))))
+            if not self._shared(room, key):
+                out += sync.part(key, now)
+            elif peer.greeted and room.tag in peer.tags and key not in sync.members:
+                out += sync.join(key)
+        if room.needs_return():
+            back = self._seal(room, Admit(self.key, self.nick, room.roster.acts.newest()), now)
+            return [*out, *self._write(membership, back, now)]
+        return [*out, *sync.reconsider(now)]
 
     def _seal(self, room: Room, body: AnyBody, now: Now) -> Record:
         seq, prev, deps = room.next_place(self.key)
+        if isinstance(body, Leave):
+            deps = ()  # whoever lacks one of them could not ask us for it any more
         return seal_record(self._identity, room.id, seq, prev, deps, now.wall_ms, body)
 
-    def _typing(self, membership: _Membership, now: Now) -> list[Effect]:
+    def _typing(self, membership: Membership, now: Now) -> list[Effect]:
         if now.mono < membership.typed_at + TYPING_SECONDS or not membership.sync.members:
             return []
         membership.typed_at = now.mono
@@ -358,7 +374,7 @@ class Engine:
         peer = self._peers.get(key)
         if peer is None:
             return []
-        if not peer.budget.take(now.mono, _weight(frame)):
+        if not peer.budget.take(now.mono, weight(frame)):
             return [Hangup(key, "flood", "too many frames")]
         if not peer.greeted and not isinstance(frame, Hello | Bye | Ping | Pong | UnknownFrame):
             return [Hangup(key, "protocol", "the first frame must be hello")]
@@ -386,7 +402,7 @@ class Engine:
             case _:
                 assert_never(frame)
 
-    def _hello(self, key: PeerKey, peer: _Peer, frame: Hello, now: Now) -> list[Effect]:
+    def _hello(self, key: PeerKey, peer: Linked, frame: Hello, now: Now) -> list[Effect]:
         if frame.version != LINK_VERSION:
             return [Hangup(key, "version", f"this peer speaks version {LINK_VERSION} of the link protocol")]
         peer.greeted = True
@@ -397,8 +413,8 @@ class Engine:
     def _about_room(
         self,
         key: PeerKey,
-        peer: _Peer,
-        membership: _Membership,
+        peer: Linked,
+        membership: Membership,
         frame: Records | Heads | Want | Fetch | Typing,
         records: tuple[Record, ...],
         now: Now,
@@ -406,7 +422,7 @@ class Engine:
         sync = membership.sync
         match frame:
             case Records():
-                return self._take(key, peer, membership, frame, records, now)
+                return [*membership.take(key, peer, frame, records, now), *self._settle(membership, now)]
             case Heads():
                 return sync.heads(key, frame, now)
             case Want():
@@ -418,71 +434,21 @@ class Engine:
             case _:
                 assert_never(frame)
 
-    def _take(
-        self, key: PeerKey, peer: _Peer, membership: _Membership, frame: Records, records: tuple[Record, ...], now: Now
-    ) -> list[Effect]:
-        """Records with checked signatures came from `key`."""
-        out: list[Effect] = []
-        room, sync = membership.room, membership.sync
-        frame = sync.judged(key, frame)
-        progress = 0
-        if frame.answer == WANTED_RECENT:
-            for record in records:
-                fresh = record.id not in membership.preview and record.seq > room.head_seq(record.author)
-                if fresh and room.roster.admits(record.author) and len(membership.preview) < MAX_PREVIEW:
-                    membership.preview.add(record.id)
-                    out.append(Preview(record))
-        else:
-            pushed = frame.answer == PUSHED
-            over = pushed and not peer.pushes.take(now.mono, len(records))
-            if pushed:
-                sync.note_pushed(key, records, over_rate=over, now=now)
-            for record in () if over else records:
-                effects = self._place(membership, record, key, now, history=not pushed)
-                progress += bool(effects)
-                out += effects
-        return [*out, *sync.answered(key, frame, progress=progress, now=now)]
-
-    def _place(
-        self, membership: _Membership, record: Record, source: PeerKey | None, now: Now, *, history: bool
-    ) -> list[Effect]:
-        out: list[Effect] = []
-        placed: Placed
-        for placed in membership.room.add(record):
-            one = placed.record
-            out += self._use(membership)
-            out.append(Append(one, placed.clock, placed.main))
-            if placed.forks:
-                out.append(Forked(membership.room.id, one.author, placed.forks))
-            shown = one.id in membership.preview
-            membership.preview.discard(one.id)
-            mine = one.author == self.key
-            out.append(Accepted(one, placed.clock, mine, history, placed.late, shown))
-            out += membership.sync.placed(placed, source, now)
-        return out
-
     def expects(self, peer: PeerKey, frame: Records) -> bool:
         """False when checking the signatures in `frame` would be wasted: the room is not shared, more is pushed than
         honest peers push, or it answers what was not asked.
         """
         membership = self._rooms.get(RoomId(frame.room))
-        if membership is None or peer not in membership.sync.members:
-            return False
-        return len(frame.records) <= MAX_PUSHED if frame.answer == PUSHED else membership.sync.owes(peer)
+        return membership is not None and membership.expects(peer, frame)
+
+    def derived(self, judged: Judged, said: Derived) -> None:
+        """The node has carried out a `Judged`: this is what is left of it that people see."""
+        room = self.room(judged.room)
+        if isinstance(room, PrivateRoom):
+            room.derive(judged.author, said)
 
     def served(self, peer: PeerKey, room: RoomId, author: PeerKey, seq: int) -> None:
         """The node has carried out a `Serve` and sent records of `author` up to `seq`."""
         membership = self._rooms.get(room)
         if membership is not None:
             membership.sync.served(peer, author, seq)
-
-
-def _weight(frame: AnyFrame) -> float:
-    """For how many frames this one counts."""
-    match frame:
-        case Heads(heads=heads) | Want(heads=heads):
-            return 1 + len(heads) / HEADS_A_FRAME
-        case Fetch(ids=ids):
-            return 1.0 + len(ids)
-        case _:
-            return 1.0

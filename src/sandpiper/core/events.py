@@ -6,11 +6,13 @@ from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
+from sandpiper.core.control import MemberRole
+from sandpiper.crypto.rooms import NO_SECRET, RoomSecret
 from sandpiper.wire.frames import AnyFrame
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 from sandpiper.wire.records import AnyBody, Head, Record
 
-RoomKind = Literal["open", "direct", "hub"]
+RoomKind = Literal["open", "direct", "private", "hub"]
 """How a room admits; pinned when it is first joined. Those of hubs are no rooms of the engine."""
 PathKind = Literal["lan", "direct", "relay"]
 
@@ -65,8 +67,18 @@ class OpenDirect(Struct, frozen=True):
     peer: PeerKey
 
 
+class EnterPrivate(Struct, frozen=True):
+    """Be in a private room from now on: one that we made (`records` is its genesis alone), or one that a member let
+    us into (`records` are its control records, signatures checked). `secret` is what its members share.
+    """
+
+    room: RoomId
+    records: tuple[Record, ...]
+    secret: RoomSecret = NO_SECRET
+
+
 class LeaveRoom(Struct, frozen=True):
-    """Stop sharing a room. What is on the disk stays."""
+    """Stop sharing a room; in a private one, leave its roster too. What is on the disk stays."""
 
     room: RoomId
 
@@ -91,7 +103,8 @@ class SetTyping(Struct, frozen=True):
     room: RoomId
 
 
-Event = PeerUp | PeerDown | Received | Tick | JoinOpen | OpenDirect | LeaveRoom | Post | SetPresence | SetTyping
+_Command = JoinOpen | OpenDirect | EnterPrivate | LeaveRoom | Post | SetPresence | SetTyping
+Event = PeerUp | PeerDown | Received | Tick | _Command
 
 
 # ---------------------------------------------------------------- out of the engine: to do
@@ -122,16 +135,43 @@ class Append(Struct, frozen=True):
     record: Record
     clock: int
     main: bool = True
+    counts: bool = True
+    """False: it says nothing to anybody; others were built on it."""
 
 
 class SaveRoom(Struct, frozen=True):
-    """Remember that the profile is (or is no longer) in a room."""
+    """Remember that the profile is (or is no longer) in a room. Its kind stays what it was first."""
 
     room: RoomId
     name: str
     kind: RoomKind
     peer: PeerKey | None
     joined: bool
+    secret: RoomSecret = NO_SECRET
+
+
+class Enact(Struct, frozen=True):
+    """Keep a control record of a private room as part of its roster, whether its author's log is here or not."""
+
+    record: Record
+
+
+class Judged(Struct, frozen=True):
+    """Of the records of `author` that are held, exactly these do not count any more: show none of them."""
+
+    room: RoomId
+    author: PeerKey
+    void: frozenset[RecordId]
+
+
+class Derived(Struct, frozen=True):
+    """What people see of a room once a `Judged` has been carried out: its topic, with (clock, id) of the topic's
+    record, and what the author judged is called (empty: it has not said).
+    """
+
+    topic: str = ""
+    topic_place: tuple[int, bytes] = (-1, b"")
+    nick: str = ""
 
 
 class Hangup(Struct, frozen=True):
@@ -165,6 +205,15 @@ class RoomChanged(Struct, frozen=True):
     kind: RoomKind
     peer: PeerKey | None
     joined: bool
+
+
+class MemberChanged(Struct, frozen=True):
+    """Who `peer` is in a private room, and who it was before (None: no member)."""
+
+    room: RoomId
+    peer: PeerKey
+    role: MemberRole | None
+    before: MemberRole | None
 
 
 class Accepted(Struct, frozen=True):
@@ -234,8 +283,9 @@ class Refused(Struct, frozen=True):
     reason: str
 
 
-Notice = PeerChanged | RoomChanged | Accepted | Preview | Delivered | Gap | CatchUp | Forked | TypingSeen | Refused
-Effect = Send | Serve | Append | SaveRoom | Hangup | Notice
+_OfRoom = Accepted | Preview | Delivered | Gap | CatchUp | Forked | TypingSeen | Judged | MemberChanged
+Notice = PeerChanged | RoomChanged | _OfRoom | Refused
+Effect = Send | Serve | Append | SaveRoom | Enact | Hangup | Notice
 
 
 # ---------------------------------------------------------------- what a restart brings back
@@ -265,3 +315,6 @@ class StoredRoom(Struct, frozen=True):
     topic_place: tuple[int, bytes] = (-1, b"")
     """(clock, id) of the topic's record."""
     joined: bool = True
+    secret: RoomSecret = NO_SECRET
+    acts: tuple[Record, ...] = ()
+    """Control records, causes first."""

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 class Placed(Struct, frozen=True):
     """A record that has its place: `main` on its author's chain, else beside it. `forks` names the seq at which
-    this record proves for the first time that the author forked (0: it does not).
+    this record proves for the first time that the author forked (0: it does not). `counts` false: the author was not
+    in good standing; it is kept because others that count were built on it, and is not shown.
     """
 
     record: Record
@@ -36,6 +37,7 @@ class Placed(Struct, frozen=True):
     main: bool
     late: bool
     forks: int = 0
+    counts: bool = True
 
 
 class Room:
@@ -63,20 +65,24 @@ class Room:
     def restored(cls, stored: StoredRoom, me: PeerKey) -> Room:
         """The room as the disk has it."""
         room = cls(stored.room, stored.name, stored.kind, me, stored.peer)
+        room.restore(stored)
+        return room
+
+    def restore(self, stored: StoredRoom) -> None:
+        """Take in what the disk has."""
         for kept in stored.logs:
-            log = room.logs[kept.author] = Log(kept.author, kept.ids, kept.clocks)
+            log = self.logs[kept.author] = Log(kept.author, kept.ids, kept.clocks)
             for place, clock, prev in sorted(kept.forks, key=lambda fork: fork[0].seq):
                 log.add_fork(RecordId(place.id), Fork(place.seq, clock, prev))
             if kept.nick:
-                room.nicks[kept.author] = kept.nick
+                self.nicks[kept.author] = kept.nick
             if len(log):
-                room._last = max(room._last, (log.clock_at(len(log)), log.head_id))
+                self._last = max(self._last, (log.clock_at(len(log)), log.head_id))
             for record, fork in log.forks.items():
-                room._last = max(room._last, (fork.clock, record))
-        room.topic, room._topic_place = stored.topic, stored.topic_place
+                self._last = max(self._last, (fork.clock, record))
+        self.topic, self._topic_place = stored.topic, stored.topic_place
         for tip in stored.tips:
-            room._tips[RecordId(tip.id)] = (room._clock(tip), tip)
-        return room
+            self._tips[RecordId(tip.id)] = (self._clock(tip), tip)
 
     def __len__(self) -> int:
         """How many records are held."""
@@ -107,7 +113,36 @@ class Room:
     def takes(self, author: PeerKey) -> bool:
         """True when records of `author` have a place here."""
         room_left = author in self.logs or len(self.logs) < MAX_AUTHORS or author == self._me
-        return room_left and self.roster.admits(author)
+        return room_left and self.roster.takes(author)
+
+    def counts(self, author: PeerKey, seq: int, record: RecordId) -> bool:
+        """True when this record, held or not, is by somebody in good standing."""
+        return self.roster.takes(author)
+
+    def reach(self, author: PeerKey, seq: int) -> int:
+        """The last seq of an author that can count, of those up to `seq`; 0: none."""
+        return seq if self.takes(author) else 0
+
+    def void(self, author: PeerKey) -> Collection[RecordId]:
+        """Records of an author that are held and do not count: not shown, and given only to who asks for them by id."""
+        return ()
+
+    def heeds(self, author: PeerKey) -> bool:
+        """True when it matters what others say they hold of `author`."""
+        return self.roster.admits(author)
+
+    def acts_named(self, ids: Collection[RecordId]) -> tuple[bytes, ...]:
+        """Those of the records that are control records of a private room."""
+        return ()
+
+    def _allows(self, record: Record) -> bool:
+        return self.takes(record.author)
+
+    def _counts(self, record: Record) -> bool:
+        return True
+
+    def _settled(self, record: Record, *, main: bool) -> None:
+        """A record has its place."""
 
     def heads(self, authors: Iterable[PeerKey] | None = None) -> tuple[Head, ...]:
         """The ends of all logs, or of those named; forked branches last, so that they crowd out nobody's log."""
@@ -128,7 +163,7 @@ class Room:
         """Place a record, and all that waited for it, parents first. Empty when it is known, waits for a parent, or
         is refused because a bound is reached (it will be offered again by sync).
         """
-        if record.id in self.pending or self._is_held(record) or not self.takes(record.author):
+        if record.id in self.pending or self._is_held(record) or not self._allows(record):
             return []
         clock = self._clock_or_missing(record)
         if isinstance(clock, Head):
@@ -147,7 +182,7 @@ class Room:
                 clock = self._clock_or_missing(again)
                 if isinstance(clock, Head):
                     self._wait(again, clock)
-                elif self.takes(again.author):
+                elif self._allows(again):
                     ready.append((again, clock))
         return placed
 
@@ -155,7 +190,10 @@ class Room:
         """Parents that records wait for and that no amount of catching up brings, because they lie on a branch
         that we do not know of: they must be fetched by id.
         """
-        return [i for i, head in self._parents.items() if head.seq <= self.last_seq(PeerKey(head.author))]
+        return [i for i, head in self._parents.items() if self._is_lost(PeerKey(head.author), head.seq)]
+
+    def _is_lost(self, author: PeerKey, seq: int) -> bool:
+        return seq <= self.last_seq(author)
 
     def highest_pending(self) -> Mapping[PeerKey, int]:
         """For each author with waiting records, the highest seq among them and the parents they wait for."""
@@ -228,14 +266,18 @@ class Room:
         place = (clock, record.id)
         late = place < self._last
         self._last = max(self._last, place)
+        self._settled(record, main=main)
+        counts = self._counts(record)
         match record.body:
+            case _ if not counts:
+                pass
             case Topic(text=text) if place > self._topic_place:
                 self.topic, self._topic_place = text, place
             case Profile(nick=nick):
                 self.nicks[record.author] = nick
             case _:
                 pass
-        return Placed(record, clock, main, late, forks)
+        return Placed(record, clock, main, late, forks, counts)
 
     def forget_pending(self) -> None:
         """Drop what waits: nobody is left who could send its parents; sync offers it again."""
@@ -257,17 +299,21 @@ class Room:
         for log in self.logs.values():
             past = heads.get(log.author, 0)
             queue += [(fork.clock, i, log.author, 0) for i, fork in log.forks.items() if fork.seq > past]
+        void = {log.author: self.void(log.author) for log in self.logs.values()}
         heapq.heapify(queue)
         places: list[tuple[PeerKey, int]] = []
         beside: list[RecordId] = []
         while queue and len(places) + len(beside) < limit:
             _, record, author, seq = queue[0]
             log = self.logs[author]
+            counts = record not in void[author]
             if not seq:
-                beside.append(record)
+                if counts:
+                    beside.append(record)
                 heapq.heappop(queue)
                 continue
-            places.append((author, seq))
+            if counts:
+                places.append((author, seq))
             if seq < len(log):
                 heapq.heapreplace(queue, (log.clock_at(seq + 1), log.id_at(seq + 1), author, seq + 1))
             else:
@@ -293,7 +339,10 @@ class Room:
         """Places of the last `limit` records in the room's order, oldest of them first."""
 
         def back(log: Log) -> Iterator[tuple[int, RecordId, PeerKey, int]]:
+            void = self.void(log.author)
             for seq in range(len(log), 0, -1):
+                if void and log.id_at(seq) in void:
+                    continue
                 yield log.clock_at(seq), log.id_at(seq), log.author, seq
 
         merged = heapq.merge(*(back(log) for log in self.logs.values()), reverse=True)

@@ -98,6 +98,11 @@ class Sync:
         self._members[peer] = _Member()
         return [Send((peer,), self._all_heads())]
 
+    def reconsider(self, now: Now) -> list[Effect]:
+        """Who may write here has changed: what was of no use may be wanted now."""
+        self._changed = True
+        return self._plan(now)
+
     def part(self, peer: PeerKey, now: Now) -> list[Effect]:
         """`peer` is gone or has left the room."""
         if self._members.pop(peer, None) is None:
@@ -142,7 +147,9 @@ class Sync:
     def fetch(self, peer: PeerKey, ids: tuple[RecordId, ...]) -> list[Effect]:
         """`peer` asks for records by id: parents on branches that `Want` does not reach."""
         places, beside = self.room.locate(ids)
-        return [Serve(peer, self.room.id, tuple(places), tuple(beside), FETCHED)]
+        acts = self.room.acts_named(ids)
+        named: list[Effect] = [Send((peer,), Records(self.room.id, acts, FETCHED))] if acts else []
+        return [*named, Serve(peer, self.room.id, tuple(places), tuple(beside), FETCHED)]
 
     def served(self, peer: PeerKey, author: PeerKey, seq: int) -> None:
         """Our node has sent `peer` the records of `author` up to `seq`."""
@@ -249,8 +256,7 @@ class Sync:
 
     def _note_head(self, member: _Member, head: Head) -> None:
         """`member` says that it holds this."""
-        admitted = self.room.roster.admits(PeerKey(head.author))
-        if admitted and len(member.unheld) < MAX_CLAIMS and not self.room.holds(head):
+        if self.room.heeds(PeerKey(head.author)) and len(member.unheld) < MAX_CLAIMS and not self.room.holds(head):
             member.unheld[RecordId(head.id)] = head
             self._changed = True
 
@@ -260,7 +266,9 @@ class Sync:
         for author, seq in heads:
             more = seq - self.room.last_seq(author)
             if more > out.get(author, 0) and self.room.takes(author):
-                out[author] = more
+                more = self.room.reach(author, seq) - self.room.last_seq(author)
+                if more > out.get(author, 0):
+                    out[author] = more
         return out
 
     def _lacking(self, member: _Member) -> int:
@@ -322,7 +330,11 @@ class Sync:
         for peer, member in self._members.items():
             if not member.unheld and not lost:
                 continue
-            strange = [i for i, h in member.unheld.items() if h.seq <= self.room.last_seq(PeerKey(h.author))]
+            strange = [
+                i
+                for i, h in member.unheld.items()
+                if h.seq <= self.room.last_seq(PeerKey(h.author)) and self.room.counts(PeerKey(h.author), h.seq, i)
+            ]
             missing = dict.fromkeys(i for i in (*strange, *lost) if i not in member.fetched)
             wanted = tuple(i for i in missing if i not in self.room.pending)[:MAX_FETCH_IDS]
             if not wanted:

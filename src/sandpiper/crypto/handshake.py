@@ -36,10 +36,14 @@ _decoder = msgspec.msgpack.Decoder(_Proof)
 class LinkHandshake:
     """The three handshake messages of a native link, for either side; the net layer only carries them.
 
-    `secret` is 64 random bytes, fresh for every handshake: both X25519 keys come from it.
+    `secret` is 64 random bytes, fresh for every handshake: both X25519 keys come from it. With `psk` it is XXpsk0:
+    nobody gets past message 1 who has another one. `context` is what the two said before; they must have heard the
+    same.
     """
 
-    def __init__(self, identity: Identity, *, initiator: bool, secret: bytes, psk: bytes | None = None) -> None:
+    def __init__(
+        self, identity: Identity, *, initiator: bool, secret: bytes, psk: bytes | None = None, context: bytes = b""
+    ) -> None:
         self._identity = identity
         self._initiator = initiator
         self._mode = MODE_XX if psk is None else MODE_XXPSK0
@@ -47,7 +51,7 @@ class LinkHandshake:
             initiator=initiator,
             static=secret[:32],
             ephemeral=secret[32:64],
-            prologue=PREAMBLE + bytes((self._mode,)),
+            prologue=PREAMBLE + bytes((self._mode,)) + context,
             psk=psk,
         )
         self._peer: PeerKey | None = None

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from sandpiper.crypto.handshake import PREAMBLE, LinkHandshake
-from sandpiper.crypto.noise import MAC_BYTES, CipherState
+from sandpiper.crypto.handshake import MODE_XXPSK0, PREAMBLE, LinkHandshake
+from sandpiper.crypto.noise import MAC_BYTES, CipherState, HandshakeFailed
+from sandpiper.crypto.pake import ENTROPY_BYTES, Pake, Secret, stretch
 from sandpiper.errors import LinkError, LinkLost, LinkTimeout, RemoteProtocolError
 from sandpiper.net.link import MAX_OUTBOX, Pipe
+from sandpiper.wire.admission import (
+    PAKE_BYTES,
+    NotAdmitted,
+    Unproven,
+    decode_answer,
+    decode_opening,
+    encode_answer,
+    encode_opening,
+    encode_refusal,
+    unwrap,
+    wrap,
+)
 from sandpiper.wire.ids import short
 from sandpiper.wire.limits import HANDSHAKE_SECONDS, MAX_FRAME_BYTES, MAX_HANDSHAKE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
+    from sandpiper.core.admission import Attempt
     from sandpiper.core.events import PathKind
+    from sandpiper.crypto.codes import Code
     from sandpiper.crypto.identity import Identity
     from sandpiper.wire.ids import PeerKey
 
@@ -62,7 +78,14 @@ class SecureLink:
     """A `Link`: frames sealed with AES-256-GCM, each direction with its own key and counter."""
 
     def __init__(
-        self, pipe: Pipe, inbox: _Inbox, peer: PeerKey, ciphers: tuple[CipherState, CipherState], *, dialled: bool
+        self,
+        pipe: Pipe,
+        inbox: _Inbox,
+        peer: PeerKey,
+        ciphers: tuple[CipherState, CipherState],
+        *,
+        dialled: bool,
+        path: PathKind = "lan",
     ) -> None:
         self._pipe = pipe
         self._inbox = inbox
@@ -70,7 +93,7 @@ class SecureLink:
         self._expected: bytes | None = None
         self._broken: RemoteProtocolError | None = None
         self.peer = peer
-        self.path: PathKind = "lan"
+        self.path = path
         self.dialled = dialled
 
     @property
@@ -140,21 +163,14 @@ async def dial_secure(
     """
     inbox = _Inbox(pipe)
     handshake = LinkHandshake(identity, initiator=True, secret=os.urandom(64))
-    try:
-        async with asyncio.timeout(HANDSHAKE_SECONDS):
-            pipe.write(PREAMBLE, _framed(handshake.first()))
-            await _expect_preamble(inbox, pipe)
-            second = await _message(inbox, pipe)
-            third = handshake.finish(second)
-            if not wanted(handshake.peer):
-                raise Unwanted(f"{pipe.address} is {short(handshake.peer)}, to whom no link is wanted.", handshake.peer)
-            pipe.write(_framed(third))
-    except TimeoutError as exc:
-        pipe.abort()
-        raise LinkTimeout(f"{pipe.address} did not finish the handshake in time.") from exc
-    except BaseException:
-        pipe.abort()
-        raise
+    async with _shaking_hands(pipe):
+        pipe.write(PREAMBLE, _framed(handshake.first()))
+        await _expect_preamble(inbox, pipe)
+        second = await _message(inbox, pipe)
+        third = handshake.finish(second)
+        if not wanted(handshake.peer):
+            raise Unwanted(f"{pipe.address} is {short(handshake.peer)}, to whom no link is wanted.", handshake.peer)
+        pipe.write(_framed(third))
     return SecureLink(pipe, inbox, handshake.peer, handshake.ciphers(), dialled=True)
 
 
@@ -162,19 +178,174 @@ async def accept_secure(pipe: Pipe, identity: Identity, already: bytes = b"") ->
     """The handshake of the side that was dialled; `already` was read from the pipe before. Raises as `dial_secure`."""
     inbox = _Inbox(pipe, already)
     handshake = LinkHandshake(identity, initiator=False, secret=os.urandom(64))
+    async with _shaking_hands(pipe):
+        await _expect_preamble(inbox, pipe)
+        first = await _message(inbox, pipe)
+        pipe.write(PREAMBLE, _framed(handshake.answer(first)))
+        handshake.accept(await _message(inbox, pipe))
+    return SecureLink(pipe, inbox, handshake.peer, handshake.ciphers(), dialled=False)
+
+
+# ---------------------------------------------------------------- links by code (docs/protocol/admission.md)
+
+
+class Answerer(Protocol):
+    """Who decides about joiners on a member's side (`sandpiper.core.admission.OpenCodes`, with the time put in)."""
+
+    def begin(self, nameplate: str) -> Attempt:
+        """Somebody wants to join with the code of this nameplate.
+
+        Raises:
+            NotAdmitted: it cannot be tried now.
+        """
+        ...
+
+    def judge(self, attempt: Attempt) -> None:
+        """The joiner's proof has come, and has not been looked at.
+
+        Raises:
+            NotAdmitted: it must not be looked at any more.
+        """
+        ...
+
+    def wrong(self, attempt: Attempt) -> None:
+        """The joiner did not know the words; called before it is told."""
+        ...
+
+    def proven(self, attempt: Attempt, peer: PeerKey) -> None:
+        """The joiner knows the words, and is `peer`."""
+        ...
+
+    def ended(self, attempt: Attempt) -> None:
+        """The handshake ended before anything was known."""
+        ...
+
+
+async def secure_as_joiner(
+    pipe: Pipe, identity: Identity, code: Code, password: str = "", *, path: PathKind = "relay"
+) -> SecureLink:
+    """The handshake of whoever has a code; `password` is the room's, if it has one. The pipe is closed when it fails.
+
+    Raises:
+        NotAdmitted: the member said no, or did not know the same words (`wrong_code`); exit codes are in the error.
+        Unproven: the other side broke off after it was shown what it could try one guess on: count these.
+        LinkLost, LinkTimeout: it was gone, or too slow, before that.
+        RemoteProtocolError: it is no Sandpiper member.
+    """
+    inbox = _Inbox(pipe)
+    opening = bytes((MODE_XXPSK0,)) + encode_opening(code.nameplate)
+    shown = False
+    try:
+        async with _shaking_hands(pipe):
+            pipe.write(PREAMBLE, _framed(opening))
+            await _expect_preamble(inbox, pipe)
+            answer = await _message(inbox, pipe)
+            theirs, salt = decode_answer(answer)
+            if bool(salt) != bool(password):
+                raise NotAdmitted("password_needed" if salt else "no_password")
+            lock = await asyncio.to_thread(stretch, password, salt) if salt else b""
+            pake = await _pake(Secret(code.words, lock), code.nameplate, joiner=True)
+            psk = await asyncio.to_thread(pake.key, theirs)
+            context = _framed(opening) + _framed(answer) + pake.message
+            handshake = LinkHandshake(identity, initiator=True, secret=os.urandom(64), psk=psk, context=context)
+            shown = True
+            pipe.write(_framed(pake.message + handshake.first()))
+            third = _finish(handshake, await _message(inbox, pipe))
+            pipe.write(_framed(third))
+    except (LinkLost, LinkTimeout, NotAdmitted) as exc:
+        if not shown or exc.code == "wrong_code":
+            raise
+        # A member that was shown the words proves them, or says that they are wrong. Who does neither may have guessed.
+        raise Unproven(
+            f"{pipe.address} broke off without showing that it knows the code.", hint="Try again, a few times at most."
+        ) from exc
+    return SecureLink(pipe, inbox, handshake.peer, handshake.ciphers(), dialled=True, path=path)
+
+
+async def secure_as_member(
+    pipe: Pipe, identity: Identity, answerer: Answerer, already: bytes = b"", *, path: PathKind = "relay"
+) -> tuple[SecureLink, Attempt]:
+    """The handshake of a member with whoever comes with a code; `already` was read from the pipe before. The joiner
+    is told why it is refused; the pipe is closed when it fails. The link is the joiner's: nobody is admitted by it yet.
+
+    Raises:
+        NotAdmitted: the joiner was refused; `wrong_code` when it did not know the words.
+        LinkLost, LinkTimeout, RemoteProtocolError: as `dial_secure`.
+    """
+    inbox = _Inbox(pipe, already)
+    async with _shaking_hands(pipe):
+        await _expect_preamble(inbox, pipe)
+        opening = await _message(inbox, pipe)
+        if opening[:1] != bytes((MODE_XXPSK0,)):
+            raise HandshakeFailed("The other side does not come with a code.", code="mode")
+        try:
+            attempt = answerer.begin(decode_opening(opening[1:]))
+        except NotAdmitted as exc:
+            pipe.write(PREAMBLE)
+            await _refuse(pipe, exc)
+            raise
+        try:
+            pake = await _pake(attempt.secret, attempt.nameplate, joiner=False)
+            answer = encode_answer(pake.message, attempt.salt)
+            pipe.write(PREAMBLE, _framed(answer))
+            proof = await _message(inbox, pipe)
+            context = _framed(opening) + _framed(answer) + proof[:PAKE_BYTES]
+            try:
+                answerer.judge(attempt)
+                psk = await asyncio.to_thread(pake.key, proof[:PAKE_BYTES])
+                handshake = LinkHandshake(identity, initiator=False, secret=os.urandom(64), psk=psk, context=context)
+                second = handshake.answer(proof[PAKE_BYTES:])
+            except NotAdmitted as exc:
+                await _refuse(pipe, exc)
+                raise
+            except HandshakeFailed as exc:
+                answerer.wrong(attempt)
+                await _refuse(pipe, NotAdmitted("wrong_code"))
+                raise NotAdmitted("wrong_code") from exc
+            pipe.write(_framed(wrap(second)))
+            handshake.accept(await _message(inbox, pipe))
+            answerer.proven(attempt, handshake.peer)
+        except BaseException:
+            answerer.ended(attempt)
+            raise
+    return SecureLink(pipe, inbox, handshake.peer, handshake.ciphers(), dialled=False, path=path), attempt
+
+
+async def _pake(secret: Secret, nameplate: str, *, joiner: bool) -> Pake:
+    """On a thread: it is some 10 ms of computing."""
+    return await asyncio.to_thread(Pake, secret, nameplate, joiner=joiner, entropy=os.urandom(ENTROPY_BYTES))
+
+
+async def _refuse(pipe: Pipe, why: NotAdmitted) -> None:
+    pipe.write(_framed(encode_refusal(why.code)))
+    await pipe.close()
+
+
+def _finish(handshake: LinkHandshake, second: bytes) -> bytes:
+    """Message 3, from what a member says to our message 1."""
+    try:
+        return handshake.finish(unwrap(second))
+    except HandshakeFailed as exc:
+        if exc.code == "bad_proof":  # it knows the words, and is not who it says it is
+            raise
+        raise NotAdmitted("wrong_code") from exc
+
+
+# ---------------------------------------------------------------- what all handshakes share
+
+
+@contextlib.asynccontextmanager
+async def _shaking_hands(pipe: Pipe) -> AsyncIterator[None]:
+    """Inside, ten seconds run; whatever fails, the pipe is closed."""
     try:
         async with asyncio.timeout(HANDSHAKE_SECONDS):
-            await _expect_preamble(inbox, pipe)
-            first = await _message(inbox, pipe)
-            pipe.write(PREAMBLE, _framed(handshake.answer(first)))
-            handshake.accept(await _message(inbox, pipe))
+            yield
     except TimeoutError as exc:
         pipe.abort()
         raise LinkTimeout(f"{pipe.address} did not finish the handshake in time.") from exc
     except BaseException:
         pipe.abort()
         raise
-    return SecureLink(pipe, inbox, handshake.peer, handshake.ciphers(), dialled=False)
 
 
 def _framed(message: bytes) -> bytes:

@@ -18,10 +18,12 @@ from msgspec import Struct
 from typing_extensions import override
 
 from sandpiper.core.events import Append, SaveRoom, StoredLog, StoredRoom
+from sandpiper.crypto.rooms import RoomSecret
 from sandpiper.crypto.signing import reopen_record
 from sandpiper.errors import RemoteProtocolError, StoreError
 from sandpiper.store.damage import BUSY_MS, check, connect, damage_note, damaged, move_aside, sql_errors
 from sandpiper.store.hubs import HubPlaces
+from sandpiper.store.judging import Judging
 from sandpiper.store.marks import Marks
 from sandpiper.store.schema import LAST_INDEXED, migrate
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
@@ -53,7 +55,7 @@ class Opened(Struct, frozen=True):
     damaged: Path | None
 
 
-class History(Marks, HubPlaces):
+class History(Marks, HubPlaces, Judging):
     """A profile's `history.db`, opened for writing. Not thread-safe: one owner."""
 
     def __init__(self, path: Path) -> None:
@@ -189,6 +191,7 @@ class History(Marks, HubPlaces):
             self._dirty = True
             self._preloaded = None
 
+    @override
     def _flush(self) -> None:
         """Write the gathered rows: together they cost half of what they cost one by one."""
         if self._new_records:
@@ -206,6 +209,7 @@ class History(Marks, HubPlaces):
             if self._last_message - self._last_indexed >= INDEX_FROM:
                 self._index()
 
+    @override
     def _index(self) -> None:
         """Make the newest messages searchable by index. One by one it would double the cost of keeping them."""
         if self._last_message > self._last_indexed:
@@ -221,16 +225,16 @@ class History(Marks, HubPlaces):
         with self._writing("keeping a room"):
             self._begin()
             self._db.execute(
-                "INSERT INTO rooms (id, name, kind, peer, joined) VALUES (?, ?, ?, ?, ?)"
+                "INSERT INTO rooms (id, name, kind, peer, joined, secret) VALUES (?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (id) DO UPDATE SET joined = excluded.joined",
-                (room.room, room.name, room.kind, room.peer, room.joined),
+                (room.room, room.name, room.kind, room.peer, room.joined, bytes(room.secret)),
             )
             self._rooms[room.room] = self._db.execute("SELECT n FROM rooms WHERE id = ?", (room.room,)).fetchone()[0]
 
     def append(self, append: Append) -> None:
         """Keep an accepted record, and what it means for people. Nothing is safe before `commit`."""
         self._appended += 1
-        record, said = append.record, append.record.body
+        record, said = append.record, append.record.body if append.counts else None
         author = self._authors.get(record.author)
         if author is not None and self._dirty and isinstance(said, Text):
             self._gather(self._rooms[record.room], author, append, said)
@@ -239,7 +243,7 @@ class History(Marks, HubPlaces):
             self._begin()
             room, author = self._rooms[record.room], self._author(record.author)
             self._gather(room, author, append, said if isinstance(said, Text) else None)
-            if not isinstance(said, Text):
+            if said is not None and not isinstance(said, Text):
                 self._change(room, author, record, append.clock)
 
     def _gather(self, room: int, author: int, append: Append, said: Text | None) -> None:
@@ -269,16 +273,8 @@ class History(Marks, HubPlaces):
                     "UPDATE messages SET text = '', retracted = 1 WHERE id = ? AND room = ? AND author = ?",
                     (target, room, author),
                 )
-            case React(target=target, emoji=emoji, add=True):
-                db.execute(
-                    "INSERT OR IGNORE INTO reactions SELECT id, ?, ? FROM messages WHERE id = ? AND room = ?"
-                    " AND (SELECT count(*) FROM reactions WHERE target = ? AND author = ?) < ?",
-                    (author, emoji, target, room, target, author, MAX_REACTIONS),
-                )
-            case React(target=target, emoji=emoji):
-                db.execute(
-                    "DELETE FROM reactions WHERE target = ? AND author = ? AND emoji = ?", (target, author, emoji)
-                )
+            case React():
+                self._react(room, author, record.body)
             case Topic(text=text):
                 db.execute(
                     "UPDATE rooms SET topic = ?, topic_clock = ?, topic_id = ?"
@@ -289,6 +285,21 @@ class History(Marks, HubPlaces):
                 db.execute("INSERT OR REPLACE INTO nicks VALUES (?, ?, ?)", (room, author, nick))
             case _:
                 pass  # kinds of later versions are kept as they are
+
+    @override
+    def _react(self, room: int, author: int, react: React) -> None:
+        """An emoji that an author puts on a message, or takes off it."""
+        target, emoji = react.target, react.emoji
+        if react.add:
+            self._db.execute(
+                "INSERT OR IGNORE INTO reactions SELECT id, ?, ? FROM messages WHERE id = ? AND room = ?"
+                " AND (SELECT count(*) FROM reactions WHERE target = ? AND author = ?) < ?",
+                (author, emoji, target, room, target, author, MAX_REACTIONS),
+            )
+        else:
+            self._db.execute(
+                "DELETE FROM reactions WHERE target = ? AND author = ? AND emoji = ?", (target, author, emoji)
+            )
 
     def append_plain(
         self, room: RoomId, message: RecordId, author: PeerKey, nick: str, time_ms: int, text: str
@@ -324,15 +335,18 @@ class History(Marks, HubPlaces):
         self.commit()
         with self._reading():
             rows = self._db.execute(
-                "SELECT n, id, name, kind, peer, joined, topic, topic_clock, topic_id FROM rooms"
+                "SELECT n, id, name, kind, peer, joined, topic, topic_clock, topic_id, secret FROM rooms"
                 " WHERE kind != 'hub' ORDER BY n"
             ).fetchall()
             out = []
-            for n, room, name, kind, peer, joined, topic, topic_clock, topic_id in rows:
+            for n, room, name, kind, peer, joined, topic, topic_clock, topic_id, secret in rows:
                 logs = tuple(self._load_logs(n))
                 tips = tuple(self._load_tips(n, logs))
                 place = (topic_clock, topic_id)
-                out.append(StoredRoom(RoomId(room), name, kind, peer, logs, tips, topic, place, bool(joined)))
+                acts, kept = tuple(self._load_acts(n)), RoomSecret(secret)
+                out.append(
+                    StoredRoom(RoomId(room), name, kind, peer, logs, tips, topic, place, bool(joined), kept, acts)
+                )
             return out
 
     def _load_logs(self, room: int) -> Iterator[StoredLog]:

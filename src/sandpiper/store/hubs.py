@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import Struct
 
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
+from sandpiper.wire.records import Edit, React, Retract
 
 if TYPE_CHECKING:
     import sqlite3
@@ -40,6 +41,8 @@ class HubMessage(Struct, frozen=True):
     action: bool = False
     reply_to: bytes = b""
     mine: bool = False
+    seq: int = 0
+    """Its number on the hub; 0: it has none."""
 
 
 class HubPlaces:
@@ -56,6 +59,15 @@ class HubPlaces:
         raise NotImplementedError
 
     def _begin(self) -> None:
+        raise NotImplementedError
+
+    def _flush(self) -> None:
+        raise NotImplementedError
+
+    def _index(self) -> None:
+        raise NotImplementedError
+
+    def _react(self, room: int, author: int, react: React) -> None:
         raise NotImplementedError
 
     def _author(self, key: PeerKey, *, plain: bool = False) -> int:
@@ -87,7 +99,33 @@ class HubPlaces:
             n, who = self._rooms[room], self._author(message.author, plain=not message.mine)
             self._db.execute("INSERT OR REPLACE INTO nicks VALUES (?, ?, ?)", (n, who, message.nick))
             said = (message.time, message.text, message.action, message.reply_to)
-            self._new_messages.append((n, message.clock, message.id, who, 0, *said))
+            self._new_messages.append((n, message.clock, message.id, who, message.seq, *said))
+
+    def change_hub(self, room: RoomId, author: PeerKey, nick: str, body: Edit | Retract | React, *, mine: bool) -> None:
+        """Keep what somebody did to a message of a hub's room; the hub answers for who may."""
+        with self._writing("keeping a message"):
+            self._begin()
+            self._flush()  # it may be about a message just gathered
+            n = self._rooms[room]
+            match body:
+                case Edit(target=target, text=text):
+                    self._index()  # the index can only forget a text that it holds
+                    query = "UPDATE messages SET text = ?, edited = 1 WHERE id = ? AND room = ? AND NOT retracted"
+                    self._db.execute(query, (text, target, n))
+                case Retract(target=target):
+                    self._index()
+                    query = "UPDATE messages SET text = '', retracted = 1 WHERE id = ? AND room = ?"
+                    self._db.execute(query, (target, n))
+                case React():
+                    who = self._author(author, plain=not mine)
+                    self._db.execute("INSERT OR REPLACE INTO nicks VALUES (?, ?, ?)", (n, who, nick))
+                    self._react(n, who, body)
+
+    def hub_number(self, message: RecordId) -> int:
+        """The number that a message has on its hub; 0: it is not here, or has none."""
+        with self._reading():
+            row = self._db.execute("SELECT seq FROM messages WHERE id = ?", (message,)).fetchone()
+        return int(row[0]) if row is not None else 0
 
     def save_hub_place(self, room: RoomId, place: HubPlace) -> None:
         """Remember how far a room was read; kept together with what was appended before."""

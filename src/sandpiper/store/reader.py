@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from sandpiper.core.events import RoomKind
 from sandpiper.errors import StoreError, UsageError
 from sandpiper.store.damage import BUSY_MS, sql_errors
 from sandpiper.store.schema import LAST_INDEXED, TOKENIZER
@@ -20,6 +21,7 @@ from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+
 
 EXPORT_PAGE = 1000  # rows held at once while exporting
 CHUNK = 500  # ids in one question: every build of SQLite takes 999
@@ -34,7 +36,7 @@ class Reaction(Struct, frozen=True):
 
 class Message(Struct, frozen=True):
     """A message as people see it. `place` sorts it in its room; `time` is the author's clock, ms since 1970;
-    `plain`: from an old dialect, unsigned.
+    `plain`: from an old dialect, unsigned; `hub`: from a hub, unsigned, `seq` is its number there.
     """
 
     room: RoomId
@@ -51,6 +53,7 @@ class Message(Struct, frozen=True):
     retracted: bool
     plain: bool
     reactions: tuple[Reaction, ...] = ()
+    hub: bool = False
 
 
 class RoomRow(Struct, frozen=True):
@@ -58,7 +61,7 @@ class RoomRow(Struct, frozen=True):
 
     room: RoomId
     name: str
-    kind: str
+    kind: RoomKind
     peer: PeerKey | None
     peer_nick: str
     joined: bool
@@ -80,7 +83,8 @@ class PeerRow(Struct, frozen=True):
 
 _COLUMNS = (
     "SELECT r.id, m.clock, m.id, a.key, coalesce(k.nick, p.nick, ''), m.seq, m.time, m.text, m.action, m.reply_to,"
-    " m.edited, m.retracted, a.plain FROM messages m JOIN rooms r ON r.n = m.room JOIN authors a ON a.n = m.author"
+    " m.edited, m.retracted, a.plain, r.kind"
+    " FROM messages m JOIN rooms r ON r.n = m.room JOIN authors a ON a.n = m.author"
     " LEFT JOIN nicks k ON k.room = m.room AND k.author = m.author LEFT JOIN peers p ON p.key = a.key"
 )
 
@@ -257,8 +261,9 @@ class Reader:
                     reply_to=row[9],
                     edited=bool(row[10]),
                     retracted=bool(row[11]),
-                    plain=bool(row[12]),
+                    plain=bool(row[12]) and row[13] != "hub",
                     reactions=tuple(reactions.get(row[2], ())),
+                    hub=row[13] == "hub",
                 )
                 for row in rows
             ]

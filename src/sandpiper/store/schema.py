@@ -111,7 +111,18 @@ CREATE TABLE hub_rooms (                  -- how far a room of a hub was read
 );
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1.replace("TOKENIZER", TOKENIZER), _V2, _V3)
+# Private rooms: what their members share, and what their rosters are made of.
+_V4 = """
+ALTER TABLE rooms ADD COLUMN secret BLOB NOT NULL DEFAULT x'';
+CREATE TABLE acts (                       -- control records, also of logs that are not here; causes first
+    n INTEGER PRIMARY KEY,
+    room INTEGER NOT NULL REFERENCES rooms,
+    id BLOB NOT NULL UNIQUE,
+    raw BLOB NOT NULL
+);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1.replace("TOKENIZER", TOKENIZER), _V2, _V3, _V4)
 """Entry n brings a file from version n to n + 1. Entries are never changed once released."""
 
 APPLICATION_ID = 0x53504950  # "SPIP": tells our files from other SQLite files

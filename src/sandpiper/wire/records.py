@@ -15,24 +15,32 @@ from sandpiper.errors import RemoteProtocolError
 from sandpiper.wire.ids import Key32, PeerKey, RecordId, RoomId, Seq
 from sandpiper.wire.limits import (
     KEY_BYTES,
+    MAX_AFTER,
     MAX_DEPS,
     MAX_EMOJI_CHARS,
     MAX_NICK_CHARS,
     MAX_RECORD_BYTES,
+    MAX_ROOM_NAME_CHARS,
+    MAX_ROSTER,
+    MAX_SEQ,
     MAX_STATUS_CHARS,
     MAX_TEXT_CHARS,
     MAX_TIME_MS,
     MAX_TOPIC_CHARS,
+    SALT_BYTES,
     SIGNATURE_BYTES,
 )
 from sandpiper.wire.nesting import nests_too_deep
-from sandpiper.wire.text import clean_emoji, clean_nick, clean_status, clean_text, clean_topic
+from sandpiper.wire.text import clean_emoji, clean_line, clean_nick, clean_status, clean_text, clean_topic
 
 RECORD_VERSION = 1
 
 Prev = Annotated[bytes, Meta(max_length=KEY_BYTES)]
 _LONG = 4  # peers may sign up to four times what we show; we cut when we show, never when we keep
 RawText = Annotated[str, Meta(max_length=MAX_TEXT_CHARS * _LONG)]
+After = Annotated[tuple[Key32, ...], Meta(max_length=MAX_AFTER)]
+NO_ROOM = RoomId(bytes(KEY_BYTES))
+"""The room in a genesis' payload: the record cannot hold its own id."""
 
 
 class Head(Struct, frozen=True, array_like=True):
@@ -97,15 +105,72 @@ class Profile(Body, frozen=True, array_like=True):
     status: Annotated[str, Meta(max_length=MAX_STATUS_CHARS * _LONG)] = ""
 
 
-class Unknown(Body, frozen=True, array_like=True):
-    """A kind from a later version: kept and passed on, not shown. Numbers 7 file offer, 16 genesis, 17 admit,
-    18 role, 19 remove are taken by later issues.
+class Genesis(Body, frozen=True, array_like=True):
+    """The first record of a private room, by its owner; the room's id is this record's id, so `room` is all zeros in
+    its payload. `salt` is random, so that no two rooms are the same; `history` says what newcomers are given;
+    `limit` is how many members the room takes.
     """
+
+    kind: ClassVar[int] = 16
+    name: Annotated[str, Meta(max_length=MAX_ROOM_NAME_CHARS * _LONG)]
+    salt: Annotated[bytes, Meta(min_length=SALT_BYTES, max_length=SALT_BYTES)]
+    history: Annotated[str, Meta(max_length=16)] = "all"
+    limit: Annotated[int, Meta(ge=1, le=MAX_ROSTER)] = MAX_ROSTER
+
+
+class Admit(Body, frozen=True, array_like=True):
+    """`key` is let in, and called `nick` until it says otherwise. By `key` itself: it comes back, and its log counts
+    from here on. `after` are the ids of the newest control records that the author knew, as in all that follow.
+    """
+
+    kind: ClassVar[int] = 17
+    key: Key32
+    nick: Annotated[str, Meta(max_length=MAX_NICK_CHARS * _LONG)]
+    after: After = ()
+
+
+class Role(Body, frozen=True, array_like=True):
+    """The owner makes `key` an admin, or (`admin` false) a member like others: then what it ruled counts up to its
+    record `seq`, `last`, the last one that the owner had.
+    """
+
+    kind: ClassVar[int] = 18
+    key: Key32
+    admin: bool
+    after: After = ()
+    seq: Annotated[int, Meta(ge=0, le=MAX_SEQ)] = 0
+    last: Prev = b""
+
+
+class Remove(Body, frozen=True, array_like=True):
+    """`key` is no member any more: its records count up to `seq`, `last`, the last one that the author had (0 and
+    empty: none). `ban`: nobody can let it in again, until a removal without `ban` lifts that.
+    """
+
+    kind: ClassVar[int] = 19
+    key: Key32
+    ban: bool
+    after: After = ()
+    seq: Annotated[int, Meta(ge=0, le=MAX_SEQ)] = 0
+    last: Prev = b""
+
+
+class Leave(Body, frozen=True, array_like=True):
+    """The author is no member any more, by its own wish; this is its last record that counts."""
+
+    kind: ClassVar[int] = 20
+    after: After = ()
+
+
+class Unknown(Body, frozen=True, array_like=True):
+    """A kind from a later version: kept and passed on, not shown. Number 7 is kept for file offers."""
 
     number: int
 
 
-AnyBody = Text | Edit | Retract | React | Topic | Profile | Unknown
+Control = Genesis | Admit | Role | Remove | Leave
+"""What makes the roster of a private room: docs/protocol/roster.md."""
+AnyBody = Text | Edit | Retract | React | Topic | Profile | Genesis | Admit | Role | Remove | Leave | Unknown
 
 
 class Record(Struct, frozen=True, gc=False):
@@ -147,6 +212,7 @@ class BadRecord(RemoteProtocolError):
 _encoder = msgspec.msgpack.Encoder()
 _payload_decoder = msgspec.msgpack.Decoder(_Payload)
 _B = TypeVar("_B", bound=Body)
+_C = TypeVar("_C", Role, Remove)
 
 
 def _body_decoder(kind: type[_B]) -> msgspec.msgpack.Decoder[_B]:
@@ -159,6 +225,11 @@ _retract_decoder = _body_decoder(Retract)
 _react_decoder = _body_decoder(React)
 _topic_decoder = _body_decoder(Topic)
 _profile_decoder = _body_decoder(Profile)
+_genesis_decoder = _body_decoder(Genesis)
+_admit_decoder = _body_decoder(Admit)
+_role_decoder = _body_decoder(Role)
+_remove_decoder = _body_decoder(Remove)
+_leave_decoder = _body_decoder(Leave)
 
 
 def _decode_body(kind: int, raw: msgspec.Raw) -> AnyBody:
@@ -180,8 +251,26 @@ def _decode_body(kind: int, raw: msgspec.Raw) -> AnyBody:
         case 6:
             profile = _profile_decoder.decode(raw)
             return Profile(clean_nick(profile.nick), clean_status(profile.status))
+        case 16:
+            made = _genesis_decoder.decode(raw)
+            return Genesis(clean_line(made.name, MAX_ROOM_NAME_CHARS), made.salt, made.history, made.limit)
+        case 17:
+            admit = _admit_decoder.decode(raw)
+            return Admit(admit.key, clean_nick(admit.nick), admit.after)
+        case 18:
+            return _whole_cut(_role_decoder.decode(raw))
+        case 19:
+            return _whole_cut(_remove_decoder.decode(raw))
+        case 20:
+            return _leave_decoder.decode(raw)
         case _:
             return Unknown(kind)
+
+
+def _whole_cut(body: _C) -> _C:
+    if len(body.last) != (KEY_BYTES if body.seq else 0):
+        raise BadRecord("A record names the end of a log that contradicts itself; it was dropped.")
+    return body
 
 
 def _whole_id(raw: bytes) -> bytes:
@@ -235,12 +324,15 @@ def decode_payload(raw: bytes, record_id: RecordId) -> Record:
             if dep.author == fields.author:
                 raise BadRecord("A record names its own author as another; it was dropped.")
         body = _decode_body(fields.kind, fields.body)
+        begins = isinstance(body, Genesis)
+        if begins != (fields.room == NO_ROOM) or (begins and fields.seq != 1):
+            raise BadRecord("A record begins a room where none can begin; it was dropped.")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise BadRecord(f"A record could not be read ({exc}); it was dropped.") from exc
     return Record(
         id=record_id,
         raw=raw,
-        room=RoomId(fields.room),
+        room=RoomId(record_id) if begins else RoomId(fields.room),
         author=PeerKey(fields.author),
         seq=fields.seq,
         prev=RecordId(fields.prev),

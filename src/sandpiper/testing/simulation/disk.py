@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sandpiper.core.events import Append, RoomKind, SaveRoom, StoredLog, StoredRoom
+from sandpiper.core.events import Append, Derived, Enact, Judged, RoomKind, SaveRoom, StoredLog, StoredRoom
+from sandpiper.crypto.rooms import NO_SECRET, RoomSecret
 from sandpiper.errors import LocalProtocolError
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 from sandpiper.wire.limits import MAX_BATCH_BYTES
@@ -20,12 +21,17 @@ Place = tuple[int, RecordId]
 class _Shelf:
     """One room."""
 
-    def __init__(self, room: RoomId, name: str, kind: RoomKind, peer: PeerKey | None) -> None:
+    def __init__(
+        self, room: RoomId, name: str, kind: RoomKind, peer: PeerKey | None, secret: RoomSecret = NO_SECRET
+    ) -> None:
         self.room = room
         self.name = name
         self.kind: RoomKind = kind
         self.peer = peer
         self.joined = True
+        self.secret = secret
+        self.acts: dict[RecordId, Record] = {}
+        self.void: dict[PeerKey, frozenset[RecordId]] = {}
         self.kept: dict[RecordId, Append] = {}
         self.main: dict[PeerKey, list[RecordId]] = {}
         self.tips: dict[RecordId, Head] = {}
@@ -48,13 +54,36 @@ class _Shelf:
         for parent in (record.prev, *(dep.id for dep in record.deps)):
             self.tips.pop(RecordId(parent), None)
         self.tips[record.id] = Head(record.author, record.seq, record.id)
+        if not new.counts:
+            self.void[record.author] = self.void.get(record.author, frozenset()) | {record.id}
         match record.body:
+            case _ if self.hides(record):
+                pass
             case Profile(nick=nick):
                 self.nicks[record.author] = nick
             case Topic(text=text) if (new.clock, record.id) > self.topic_place:
                 self.topic, self.topic_place = text, (new.clock, record.id)
             case _:
                 pass
+
+    def hides(self, record: Record) -> bool:
+        return record.id in self.void.get(record.author, ())
+
+    def judge(self, judged: Judged) -> None:
+        self.void[judged.author] = judged.void
+        self.topic, self.topic_place = "", (-1, b"")
+        self.nicks.pop(judged.author, None)
+        for kept in sorted(self.kept.values(), key=lambda one: (one.clock, one.record.id)):
+            record = kept.record
+            match record.body:
+                case _ if self.hides(record):
+                    pass
+                case Profile(nick=nick) if record.author == judged.author:
+                    self.nicks[record.author] = nick
+                case Topic(text=text):
+                    self.topic, self.topic_place = text, (kept.clock, record.id)
+                case _:
+                    pass
 
     def stored(self) -> StoredRoom:
         forks: dict[PeerKey, list[tuple[Head, int, RecordId]]] = {}
@@ -83,6 +112,8 @@ class _Shelf:
             topic=self.topic,
             topic_place=self.topic_place,
             joined=self.joined,
+            secret=self.secret,
+            acts=tuple(self.acts.values()),
         )
 
 
@@ -95,11 +126,11 @@ class Disk:
 
     def __init__(self) -> None:
         self._shelves: dict[RoomId, _Shelf] = {}
-        self._staged: list[Append | SaveRoom] = []
+        self._staged: list[Append | SaveRoom | Enact | Judged] = []
 
     # ------------------------------------------------------------ writing
 
-    def stage(self, effect: Append | SaveRoom) -> None:
+    def stage(self, effect: Append | SaveRoom | Enact | Judged) -> None:
         """Write, to be kept by the next `commit`."""
         self._staged.append(effect)
 
@@ -110,13 +141,22 @@ class Disk:
             match effect:
                 case SaveRoom(room=room):
                     if room not in self._shelves:
-                        self._shelves[room] = _Shelf(room, effect.name, effect.kind, effect.peer)
+                        self._shelves[room] = _Shelf(room, effect.name, effect.kind, effect.peer, effect.secret)
                     self._shelves[room].joined = effect.joined
                 case Append(record=record):
                     records += 1
                     self._shelves[record.room].append(effect)
+                case Enact(record=record):
+                    self._shelves[record.room].acts.setdefault(record.id, record)
+                case Judged(room=room):
+                    self._shelves[room].judge(effect)
         self._staged.clear()
         return records
+
+    def derived(self, judged: Judged) -> Derived:
+        """What people see after the judgement, which must be committed."""
+        shelf = self._shelves[judged.room]
+        return Derived(shelf.topic, shelf.topic_place, shelf.nicks.get(judged.author, ""))
 
     def crash(self) -> None:
         """Lose everything since the last commit."""
@@ -143,9 +183,13 @@ class Disk:
         return set(shelf.kept) if shelf is not None else set()
 
     def places(self, room: RoomId) -> list[Place]:
-        """(clock, id) of all records of a room, in the room's order: the same on all peers that have converged."""
+        """(clock, id) of all records of a room that count, in the room's order: the same on all peers that have
+        converged.
+        """
         shelf = self._shelves.get(room)
-        return sorted((kept.clock, kept.record.id) for kept in shelf.kept.values()) if shelf is not None else []
+        if shelf is None:
+            return []
+        return sorted((kept.clock, kept.record.id) for kept in shelf.kept.values() if not shelf.hides(kept.record))
 
     def history(self, room: RoomId) -> list[Record]:
         """All records of a room, in the room's order."""

@@ -13,9 +13,12 @@ from sandpiper.core.events import (
     Accepted,
     Append,
     Effect,
+    Enact,
+    EnterPrivate,
     Event,
     Hangup,
     JoinOpen,
+    Judged,
     LeaveRoom,
     Notice,
     OpenDirect,
@@ -30,14 +33,15 @@ from sandpiper.core.events import (
     SetPresence,
     Tick,
 )
-from sandpiper.crypto.rooms import direct_room, open_room
+from sandpiper.core.private import PrivateRoom, begin_room
+from sandpiper.crypto.rooms import RoomSecret, direct_room, open_room
 from sandpiper.errors import RemoteProtocolError, SandpiperError
 from sandpiper.testing.simulation.disk import Disk, Place
 from sandpiper.testing.simulation.link import End, Link
 from sandpiper.wire.frames import AnyFrame, Bye, Records, decode_frame, encode_frame
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
-from sandpiper.wire.limits import MAX_ANSWER_FRAMES, MAX_BATCH_RECORDS
-from sandpiper.wire.records import AnyBody, Record, Text, Topic
+from sandpiper.wire.limits import MAX_ANSWER_FRAMES, MAX_BATCH_RECORDS, MAX_ROSTER, SALT_BYTES
+from sandpiper.wire.records import Admit, AnyBody, Record, Remove, Role, Text, Topic
 
 if TYPE_CHECKING:
     from sandpiper.core.room import Room
@@ -98,6 +102,34 @@ class SimPeer(End):
         self.command(OpenDirect(other.key))
         return direct_room(self.key, other.key)
 
+    def make_private(self, name: str, *, limit: int = MAX_ROSTER) -> RoomId:
+        """Make a private room."""
+        salt, now = self.world.rng.randbytes(SALT_BYTES), self.world.moment(self.skew)
+        genesis = begin_room(self.identity, name, salt, now.wall_ms, limit)
+        self.command(EnterPrivate(genesis.room, (genesis,), RoomSecret(self.world.rng.randbytes(32))))
+        return genesis.room
+
+    def admit(self, room: RoomId, other: SimPeer) -> None:
+        """Let another peer into a private room, and (as if a code had brought them together) have it enter."""
+        self.post(room, Admit(other.key, other.nick))
+        assert self.engine is not None
+        records = self.world.open(self.engine.roster_records(room), room)
+        other.command(EnterPrivate(room, records))
+
+    def kick(self, room: RoomId, other: SimPeer, *, ban: bool = False) -> None:
+        """Remove another peer from a private room."""
+        self.post(room, Remove(other.key, ban))
+
+    def set_role(self, room: RoomId, other: SimPeer, *, admin: bool) -> None:
+        """Make another peer an admin of a private room, or a member like others."""
+        self.post(room, Role(other.key, admin))
+
+    def roles(self, room: RoomId) -> dict[PeerKey, str]:
+        """Who is who in a private room, as this peer knows it."""
+        found = self.room(room)
+        assert isinstance(found, PrivateRoom)
+        return dict(found.roster.ruling.roles)
+
     def leave(self, room: str | RoomId) -> None:
         """Leave a room; what is on the disk stays."""
         self.command(LeaveRoom(room_id(room)))
@@ -154,7 +186,7 @@ class SimPeer(End):
         return self.disk.places(room_id(room))
 
     def texts(self, room: str | RoomId) -> list[str]:
-        """The texts of all messages of a room, in the room's order."""
+        """The texts of all messages of a room that count, in the room's order."""
         return [record.body.text for record in self.history(room) if isinstance(record.body, Text)]
 
     def room(self, room: str | RoomId) -> Room:
@@ -257,6 +289,10 @@ class SimPeer(End):
         last = -1
         if self._dying and any(isinstance(effect, Append) for effect in effects):
             last = self.world.rng.randrange(len(effects) + 1)
+        if last:
+            for effect in effects:  # what is to be kept is kept together, or not at all
+                if isinstance(effect, Append | SaveRoom | Enact | Judged):
+                    self.disk.stage(effect)
         for n, effect in enumerate(effects):
             if n == last:
                 break
@@ -273,8 +309,12 @@ class SimPeer(End):
             case Send(peers=peers, frame=frame):
                 self._commit()
                 self._send(peers, frame)
-            case Append() | SaveRoom():
-                self.disk.stage(effect)
+            case Append() | SaveRoom() | Enact():
+                pass
+            case Judged():
+                self._commit()
+                engine.derived(effect, self.disk.derived(effect))
+                self._tell(effect)
             case Serve():
                 self._commit()
                 self._serve(engine, effect)

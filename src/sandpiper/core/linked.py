@@ -1,0 +1,40 @@
+"""A linked peer as the engine sees it: what it said of itself, and how much it may still send."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sandpiper.core.limits import FRAME_BURST, FRAME_RATE, HEADS_A_FRAME, PUSH_BURST, PUSH_RATE
+from sandpiper.core.rate import Bucket
+from sandpiper.wire.frames import AnyFrame, Fetch, Heads, Want
+
+if TYPE_CHECKING:
+    from sandpiper.core.events import Now, PathKind
+    from sandpiper.wire.ids import RoomTag
+
+
+class Linked:
+    """A linked peer, from its link's first moment."""
+
+    __slots__ = ("budget", "greeted", "nick", "path", "pushes", "skew_ms", "status", "tags")
+
+    def __init__(self, path: PathKind, now: Now) -> None:
+        self.path = path
+        self.greeted = False
+        self.nick = "nameless"
+        self.status = ""
+        self.skew_ms = 0
+        self.tags: frozenset[RoomTag] = frozenset()
+        self.pushes = Bucket(PUSH_RATE, PUSH_BURST, now.mono)
+        self.budget = Bucket(FRAME_RATE, FRAME_BURST, now.mono)
+
+
+def weight(frame: AnyFrame) -> float:
+    """For how many frames this one counts."""
+    match frame:
+        case Heads(heads=heads) | Want(heads=heads):
+            return 1 + len(heads) / HEADS_A_FRAME
+        case Fetch(ids=ids):
+            return 1.0 + len(ids)
+        case _:
+            return 1.0
