@@ -1,0 +1,286 @@
+"""A peer's connection to a rendezvous, one after the other, and bridges through its relay."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from sandpiper.core.rendezvous import RvDial, RvHangUp, RvWrite
+from sandpiper.errors import LinkError, LinkLost, LinkTimeout, RemoteProtocolError
+from sandpiper.net.link import MAX_OUTBOX
+from sandpiper.net.proxies import proxy_for
+from sandpiper.net.relays import first_relay, open_way
+from sandpiper.wire.limits import MAX_LINE_BYTES
+from sandpiper.wire.rendezvous import (
+    MIN_TOKEN_BYTES,
+    Bridge,
+    Bridged,
+    Observe,
+    Observed,
+    Ping,
+    Refusal,
+    decode_word,
+    encode_line,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sandpiper.core.rendezvous import Introduced, RvNotice
+    from sandpiper.net.link import Pipe
+    from sandpiper.net.proxies import Proxy
+    from sandpiper.net.relays import RelayAddress, Way
+    from sandpiper.wire.rendezvous import AnyWord
+
+log = logging.getLogger(__name__)
+
+BRIDGE_SECONDS = 35.0  # for the other side to come: the relay gives it 30
+ANSWER_SECONDS = 10.0  # for one line
+
+
+class NoBridge(LinkError):
+    """The relay did not make a bridge. `code` is the relay's."""
+
+    code = "no_bridge"
+
+
+class Lines:
+    """Whole lines out of a pipe, each at most 64 KiB."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+        self._held = b""
+
+    async def read(self) -> bytes:
+        """The next line, without its newline; blank ones are left out.
+
+        Raises:
+            LinkLost: the pipe has ended.
+            RemoteProtocolError: a line does not end.
+        """
+        while True:
+            line, end, rest = self._held.partition(b"\n")
+            if end:
+                self._held = rest
+                if line.strip():
+                    return line
+                continue
+            if len(line) >= MAX_LINE_BYTES:
+                raise RemoteProtocolError("A line of the rendezvous does not end.", code="line_too_long")
+            chunk = await self._pipe.read()
+            if not chunk:
+                raise LinkLost("The rendezvous has closed the connection.")
+            self._held += chunk
+
+    def rest(self) -> bytes:
+        """What came behind the last line; it is not kept."""
+        held, self._held = self._held, b""
+        return held
+
+
+class BridgePipe:
+    """The other peer, through a relay: a `Pipe` of nothing but its bytes."""
+
+    def __init__(self, pipe: Pipe, already: bytes) -> None:
+        self.address = f"relay {pipe.address}"
+        self._pipe = pipe
+        self._already = already
+
+    @property
+    def pending(self) -> int:
+        """See `Pipe.pending`."""
+        return self._pipe.pending
+
+    async def read(self) -> bytes:
+        """See `Pipe.read`."""
+        if self._already:
+            already, self._already = self._already, b""
+            return already
+        return await self._pipe.read()
+
+    def write(self, *parts: bytes) -> None:
+        """See `Pipe.write`."""
+        self._pipe.write(*parts)
+
+    async def close(self) -> None:
+        """See `Pipe.close`."""
+        await self._pipe.close()
+
+    def abort(self) -> None:
+        """See `Pipe.abort`."""
+        self._pipe.abort()
+
+
+def new_token() -> bytes:
+    """One that nobody can guess; the other side of a bridge gets it in a sealed signal."""
+    return os.urandom(MIN_TOKEN_BYTES * 2)
+
+
+async def bridge(relay: RelayAddress, token: bytes, proxies: Callable[[str], Proxy | None] = proxy_for) -> BridgePipe:
+    """A pipe to whoever gives the same token to the same relay.
+
+    Raises:
+        DialFailed: the relay cannot be reached.
+        NoBridge: it has refused, or nobody came.
+        LinkLost: it broke off.
+        LinkTimeout: nobody came, and it did not say so.
+        RemoteProtocolError: it is no relay.
+    """
+    way = await open_way(relay, proxies(relay.host))
+    pipe, lines = way.pipe, Lines(way.pipe)
+    pipe.write(encode_line(Bridge(token=token)))
+    try:
+        async with asyncio.timeout(BRIDGE_SECONDS):
+            match decode_word(await lines.read()):
+                case Bridged():
+                    return BridgePipe(pipe, lines.rest())
+                case Refusal(code=code, text=text):
+                    raise NoBridge(f"No bridge through {relay}: {text}", code=code)
+                case _:
+                    raise RemoteProtocolError(f"{relay} did not answer as a relay does.", code="bad_line")
+    except TimeoutError as exc:
+        pipe.abort()
+        raise LinkTimeout(f"Nobody came to the bridge at {relay}.") from exc
+    except BaseException:
+        pipe.abort()
+        raise
+
+
+async def observe(
+    relay: RelayAddress, proxies: Callable[[str], Proxy | None] = proxy_for, *, local_port: int = 0
+) -> Observed:
+    """How a rendezvous sees a connection from this port of ours (0: any). Raises: LinkError, RemoteProtocolError."""
+    way = await open_way(relay, proxies(relay.host), local_port=local_port)
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            way.pipe.write(encode_line(Observe()))
+            lines = Lines(way.pipe)
+            word: AnyWord = Ping()
+            while isinstance(word, Ping):
+                word = decode_word(await lines.read())
+    except TimeoutError as exc:
+        raise LinkTimeout(f"{relay} does not say how it sees us.") from exc
+    finally:
+        way.pipe.abort()
+    if not isinstance(word, Observed):
+        raise RemoteProtocolError(f"{relay} did not answer as a rendezvous does.", code="bad_line")
+    return word
+
+
+class RendezvousLink:
+    """Keeps a peer connected to one of several rendezvous: dials, reads, writes, and calls it when its time has come.
+
+    `tell` gets what it tells. After a wish to `guest`, call `carry_out`.
+    """
+
+    def __init__(
+        self,
+        relays: Sequence[RelayAddress],
+        guest: Introduced,
+        tell: Callable[[RvNotice], None],
+        proxies: Callable[[str], Proxy | None] = proxy_for,
+    ) -> None:
+        self.relays = tuple(relays)
+        self.guest = guest
+        self.way: Way | None = None
+        """The connection, with our own address and port of it."""
+        self.relay: RelayAddress | None = None
+        """The relay that it is to; bridges go there as well."""
+        self.problem: LinkError | None = None
+        """Why there is no connection."""
+        self._tell = tell
+        self._proxies = proxies
+        self._loop = asyncio.get_running_loop()
+        self._dial = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._hung_up = ""
+
+    async def run(self) -> None:
+        """Until `close`. Errors of the connection end in the guest, which tells of them."""
+        async with asyncio.TaskGroup() as tasks:
+            following = tasks.create_task(self._follow(), name="rendezvous")
+            try:
+                self.carry_out()
+                await self._stopping.wait()
+            finally:
+                following.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.way is not None:
+            await self.way.pipe.close()
+
+    def close(self) -> None:
+        """Leave; `run` ends."""
+        self._stopping.set()
+
+    async def bridge(self, token: bytes) -> BridgePipe:
+        """As the function of this name, through the relay that is used now.
+
+        Raises:
+            LinkLost: there is none.
+        """
+        if self.relay is None:
+            raise LinkLost("There is no relay just now.")
+        return await bridge(self.relay, token, self._proxies)
+
+    def carry_out(self) -> None:
+        """Do and tell what the guest wants."""
+        while effects := self.guest.flush():  # whoever is told may have wishes
+            for effect in effects:
+                match effect:
+                    case RvWrite(raw=raw):
+                        if self.way is not None:
+                            if self.way.pipe.pending > MAX_OUTBOX:
+                                self.way.pipe.abort()
+                            else:
+                                self.way.pipe.write(raw)
+                    case RvDial():
+                        self._dial.set()
+                    case RvHangUp(reason=reason):
+                        log.info("rendezvous: hanging up")
+                        self._hung_up = reason
+                        if self.way is not None:
+                            self.way.pipe.abort()
+                    case _:
+                        self._tell(effect)
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due = self.guest.deadline()
+        if due is not None and not self._stopping.is_set():
+            self._timer = self._loop.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.guest.tick(self._loop.time())
+        self.carry_out()
+
+    async def _follow(self) -> None:
+        while True:
+            await self._dial.wait()
+            self._dial.clear()
+            reason = self._hung_up = ""
+            try:
+                self.relay, self.way = await first_relay(self.relays, self._proxies)
+                self.problem = None
+                self.guest.connected(self._loop.time())
+                self.carry_out()
+                lines = Lines(self.way.pipe)
+                while not self._hung_up:
+                    self.guest.heard(await lines.read(), self._loop.time())
+                    self.carry_out()
+            except (LinkError, RemoteProtocolError) as exc:
+                self.problem = exc if isinstance(exc, LinkError) else None
+                reason = self._hung_up or exc.sentence()
+            finally:
+                if self.way is not None:
+                    self.way.pipe.abort()
+                self.way = None
+            self.guest.lost(reason or self._hung_up, self._loop.time())
+            self.carry_out()
