@@ -41,6 +41,7 @@ from sandpiper.faces.tui.views import (
     Us,
     Who,
 )
+from sandpiper.node import PasswordWanted
 from sandpiper.store.history import History
 from sandpiper.store.reader import Message, Reader
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
@@ -145,6 +146,9 @@ class Stage:
 
     def typing(self, room: RoomId) -> None:
         self.calls.append(("typing", room))
+
+    def unlock(self, wanted: PasswordWanted, password: str | None) -> None:
+        self.calls.append(("unlock", wanted, password))
 
     def open_direct(self, key: PeerKey) -> None:
         self.calls.append(("open_direct", key))

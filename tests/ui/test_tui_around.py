@@ -122,8 +122,9 @@ class Surroundings(App[None]):
         self.theme = palette.name
         looks = Looks(palette)
         self.time = 100.0
-        self.sidebar = Sidebar(looks, KEYS, clock=lambda: NOW)
-        self.header = Header(looks, KEYS, clock=lambda: NOW)
+        self.now = NOW
+        self.sidebar = Sidebar(looks, KEYS, clock=lambda: self.now)
+        self.header = Header(looks, KEYS, clock=lambda: self.now)
         self.empty = EmptyState(looks)
         self.activity = Activity(looks, clock=lambda: self.time)
         self.status = StatusLine(looks, KEYS)
@@ -178,6 +179,11 @@ def row_with(widget: Drawn, text: str) -> str:
     return next(row for row in painted(widget) if text in row)
 
 
+def shown(app: App[None]) -> str:
+    """What is on the screen, as it was last painted."""
+    return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
+
+
 # ---------------------------------------------------------------- the sidebar
 
 
@@ -206,6 +212,24 @@ async def test_sidebar_says_what_is_unread_and_how_everybody_is_reached():
         "",
     ]
     assert rows[-2:] == ["  ● you  192.168.1.7", ""]
+
+
+async def test_ages_grow_with_time_though_nothing_is_told():
+    app = Surroundings()
+    here = room(107, "@priya", peer=7)
+    async with app.run_test(size=(120, 34)) as pilot:
+        app.show(replace(AROUND, rooms=(*AROUND.rooms, here)), here.id)
+        await pilot.pause()
+        assert "seen   2h" in shown(app)
+        assert "seen 2h ago" in shown(app)
+        app.now += 3 * 3600
+        for widget in (app.sidebar, app.header):
+            (timer,) = (one for one in widget._timers if one._interval >= 30)
+            assert timer._interval <= 60, "the smallest age is a minute"
+            await timer._tick(next_timer=0, count=1)  # as when its time has come
+        await pilot.pause()
+        assert "seen   5h" in shown(app)
+        assert "seen 5h ago" in shown(app)
 
 
 async def test_sidebar_says_when_we_are_away_temporary_or_offline():

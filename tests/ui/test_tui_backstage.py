@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
@@ -369,16 +370,63 @@ async def test_what_an_ignored_author_says_and_puts_on_messages_is_not_told(alic
         await alice.unread(2, 0)
 
 
-async def test_the_first_direct_message_of_somebody_ignored_is_no_event(alice: Front, bob: Person):
-    alice.backstage.obey(GENERAL, "/ignore bob")
-    await alice.notes_that("no longer see", "reply")
-    bob.type("/msg alice look at me")
+def holds_the_last(room: RoomId, person: Person) -> bool:
+    """The only other member holds our newest message."""
+    last = RecordId(person.node.newest_place(room)[1])
+    return person.node.delivery(room, last) == (1, 1)
+
+
+def lists(room: RoomId) -> Callable[[Front], bool]:
+    return lambda me: any(view.id == room for view in me.around.rooms)
+
+
+async def test_a_direct_message_of_somebody_ignored_is_no_event_and_lists_no_room(tmp_path: Path):
+    async with front("alice", tmp_path) as alice, guest("bob", tmp_path, alice) as bob:
+        room = direct_room(alice.around.us.key, bob.node.key)
+        alice.backstage.obey(GENERAL, "/ignore bob")
+        await alice.notes_that("no longer see", "reply")
+        bob.type("/msg alice look at me", "/msg alice look!")
+        await bob.until(partial(holds_the_last, room))
+        alice.backstage.obey(GENERAL, "later")
+        await alice.says("later")
+        assert not any(view.id == room for around in alice.of(Around) for view in around.rooms)
+        assert not any("Direct room" in note for note in alice.notes("event"))
+    async with front("alice", tmp_path) as again, guest("bob", tmp_path, again) as bob:
+        assert not lists(room)(again), "it came back with the next start"
+        again.backstage.obey(GENERAL, "/unignore bob")
+        await again.until(lists(room), "the room")
+        await again.unread(2, 2, room)
+        again.backstage.obey(GENERAL, "/ignore bob")
+        await again.until(lambda me: not lists(room)(me), "its end")
+
+
+async def test_a_direct_room_with_somebody_ignored_is_listed_once_we_go_there(
+    alice: Front, bob: Person, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(telling, "AROUND_SECONDS", 1000.0)  # from the next picture on only what cannot wait is told
     room = direct_room(alice.around.us.key, bob.node.key)
-    await alice.until(lambda me: any(view.id == room for view in me.around.rooms))
-    alice.backstage.obey(GENERAL, "later")
-    await alice.says("later")
-    assert not any("Direct room" in note for note in alice.notes("event"))
+    alice.backstage.obey(GENERAL, "/ignore bob")
+    await alice.until(lambda me: bob.node.key in me.around.ignored)
+    bob.type("/msg alice look at me")
+    await bob.until(partial(holds_the_last, room), "delivery")
+    assert not lists(room)(alice)
+    alice.backstage.open_direct(bob.node.key)  # `Front` checks that it is around before it is shown
+    await alice.until(lambda me: me.room == room)
+    alice.backstage.obey(room, "/join #general")
+    await alice.until(lambda me: me.room == GENERAL)
+    assert lists(room)(alice)
     assert (alice.view(room).unread, alice.view(room).mentions) == (0, 0)
+
+
+async def test_a_room_where_we_have_answered_stays_when_they_are_ignored(alice: Front, bob: Person):
+    room = direct_room(alice.around.us.key, bob.node.key)
+    bob.type("/msg alice psst")
+    await alice.says("psst", room)
+    alice.backstage.obey(GENERAL, "/msg bob what?")
+    await alice.says("what?", room)
+    alice.backstage.obey(GENERAL, "/ignore bob")
+    await alice.until(lambda me: bob.node.key in me.around.ignored)
+    assert lists(room)(alice)
 
 
 async def test_delivery_is_told_as_it_grows_and_again_for_an_earlier_run(tmp_path: Path):
@@ -570,18 +618,57 @@ async def test_of_a_peer_that_changes_all_the_time_the_last_state_is_told(
     assert len([note for note in alice.notes("event") if "is called" in note]) <= 3
 
 
+@pytest.fixture
+def long_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a peer that was told to be gone nothing more is told until the test says so."""
+    monkeypatch.setattr(comings, "CHANGE_SECONDS", 1000.0)
+
+
 async def test_of_a_peer_that_comes_and_goes_all_the_time_the_last_state_is_told(
-    tmp_path: Path, alice: Front, monkeypatch: pytest.MonkeyPatch
+    tellings: list[telling.Telling], long_rest: None, tmp_path: Path
 ):
+    async with front("alice", tmp_path) as alice:
+        loop, [made] = alice.backstage._loop, tellings
+        assert loop is not None
+
+        async def told() -> list[str]:
+            """All events, once everything before is told."""
+            said = f"{len(alice.texts())}"
+            alice.backstage.obey(GENERAL, said)
+            await alice.says(said)
+            return [note for note in alice.notes("event") if note.startswith("bob")]
+
+        async with guest("bob", tmp_path, alice) as bob:
+            key = bob.node.key
+            await alice.notes_that("bob is here")
+        await alice.notes_that("bob is gone")
+        for _ in range(3):
+            async with guest("bob", tmp_path, alice):
+                pass
+            await alice.until(lambda me: me.peer("bob").presence == "gone")
+        assert await told() == ["bob is here (lan)", "bob is gone"]
+        async with guest("bob", tmp_path, alice) as bob:
+            bob.node.set_presence("bob", "lunch")
+            await alice.until(lambda me: me.peer("bob").status == "lunch")
+            assert len(await told()) == 2, "they are told later"
+            loop.call_soon_threadsafe(made._comings._rested, key)
+            await alice.notes_that("bob (away: lunch) is here (lan)")
+        await alice.until(lambda me: me.notes("event").count("bob is gone") == 2)
+        loop.call_soon_threadsafe(made._comings._rested, key)
+        assert len(await told()) == 4, "nobody is here of whom more could be told"
+
+
+async def test_whoever_is_back_and_speaks_is_told_to_be_here_before(long_rest: None, tmp_path: Path, alice: Front):
     async with guest("bob", tmp_path, alice):
         await alice.notes_that("bob is here")
     await alice.notes_that("bob is gone")
-    for _ in range(3):
-        async with guest("bob", tmp_path, alice):
-            pass
-    async with guest("bob", tmp_path, alice):
-        await alice.until(lambda me: len([note for note in me.notes("event") if "bob is here" in note]) == 2)
-    assert len([note for note in alice.notes("event") if "bob is gone" in note]) <= 2
+    async with guest("bob", tmp_path, alice) as bob:
+        bob.type("back again")
+        await alice.says("back again")
+        here = [note for note in alice.of(Note) if "bob is here" in text_of(note.lines[0])]
+        [said] = alice.of(Said)
+        assert len(here) == 2
+        assert alice.updates.index(here[1]) < alice.updates.index(said)
 
 
 async def test_verifying_names_everybody_anew(alice: Front, bob: Person):
@@ -726,6 +813,10 @@ async def test_old_dialect_peers_and_messages_are_marked(tellings: list[telling.
         assert alice.who[GENERAL][old] == Who("gopher [plain]", alice.who[GENERAL][old].colour, plain=True)
         assert message.id in alice.of(Said)[-1].fresh
         await alice.unread(1, 1)
+        alice.backstage.obey(GENERAL, "/react ^ 👍")
+        await alice.until(lambda me: NotDone(GENERAL, "/react ^ 👍") in me.updates, "the text back")
+        await alice.notes_that("You cannot react to a [plain] message", "trouble")
+        assert alice.texts() == ["hi from the old days, alice"]
         loop.call_soon_threadsafe(made.notice, PlainPeer(old, "gopher", False))
         await alice.until(lambda me: not me.around.peers)
 

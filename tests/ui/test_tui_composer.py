@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.cells import cell_len
 from textual import on
-from textual._xterm_parser import XTermParser
 from textual.app import App
 from textual.color import Color
 from textual.containers import Vertical
-from textual.events import Paste
+from textual.events import AppBlur, AppFocus, Key, Paste
 from textual.widgets import Static
 from typing_extensions import override
 
@@ -22,6 +21,7 @@ from sandpiper.faces.tui.dialogs.dialog import Dialog
 from sandpiper.faces.tui.dialogs.paste import PasteDialog
 from sandpiper.faces.tui.drafts import MAX_PAST, Draft, Past
 from sandpiper.faces.tui.palettes import DARK
+from sandpiper.faces.tui.terminal import BURST_SECONDS, Parser
 from sandpiper.faces.tui.themes import textual_theme
 from sandpiper.faces.tui.views import Around, PeerView, RoomView, Us
 from sandpiper.wire.ids import PeerKey, RoomId
@@ -100,7 +100,7 @@ class Bench(App[None]):
 
     def type(self, keys: str) -> None:
         """Bytes of a terminal, all at once, as a driver posts them."""
-        parser = XTermParser()
+        parser = Parser()
         for event in (*parser.feed(keys), *parser.feed("")):
             self.post_message(event)
 
@@ -212,6 +212,80 @@ async def test_a_paste_is_one_text_and_sends_nothing():
         await pilot.pause()
         assert app.composer.text == "[a\n\tb␛[31mc\n] "
         assert app.names == []
+
+
+BEGIN, END = "\x1b[200~", "\x1b[201~"
+
+
+class Typist:
+    """What a parser makes of what comes from a terminal, read by read."""
+
+    def __init__(self) -> None:
+        self.now = 50.0
+        self.parser = Parser(clock=lambda: self.now)
+        self.events: list[Message] = []
+
+    def sends(self, *reads: str, after: float = 0.0) -> list[Message]:
+        """These come at once, so many seconds after what came before; the events of all of them."""
+        self.now += after
+        new = [event for read in reads for event in self.parser.feed(read)]
+        self.events += new
+        return new
+
+    def told(self, *reads: str, after: float = 0.0) -> tuple[str, list[str]]:
+        """What was pasted by these, and the keys that they were."""
+        new = self.sends(*reads, after=after)
+        pasted = "".join(event.text for event in new if isinstance(event, Paste))
+        return pasted, [event.key for event in new if isinstance(event, Key)]
+
+
+HOSTILE_PASTE = "a\x1b[31mb\x1b\x1b\r/quit\r\x1b[200~\x1b[13u\x1bOP\x11\x03\x1b[<0;5;5M\x1b]0;" + "x" * 40 + "\r\x1b"
+TEXT = HOSTILE_PASTE.replace("\x1b", "")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 4096])
+def test_nothing_in_a_paste_is_a_key_however_it_is_read(size: int):
+    sent = f"x{BEGIN}{HOSTILE_PASTE}{END}"
+    typist = Typist()
+    assert typist.told(*(sent[at : at + size] for at in range(0, len(sent), size))) == (TEXT, ["x"])
+    assert typist.told("y\r", after=BURST_SECONDS) == ("", ["y", "enter"])
+    assert typist.told("\x1b[A", BEGIN, "z", END, after=1.0) == ("z", ["up"])
+
+
+def test_a_paste_is_told_when_it_ends_and_once():
+    typist = Typist()
+    assert typist.sends(BEGIN, "one ") == []
+    [paste] = typist.sends(f"two{END}", after=30.0)
+    assert isinstance(paste, Paste)
+    assert paste.text == "one two"
+    assert typist.sends(BEGIN, END, after=1.0) == []
+
+
+def test_what_comes_in_one_burst_behind_the_end_of_a_paste_is_text():
+    typist = Typist()
+    assert typist.told(f"{BEGIN}ha{END}/quit\r\x1b[13u\x03", f"more\r{END}\x11") == ("ha/quit\r\x03more\r\x11", [])
+    assert typist.told("still\r", after=BURST_SECONDS / 2) == ("still\r", [])
+    assert typist.told("\r", after=BURST_SECONDS) == ("", ["enter"])
+
+
+def test_what_a_terminal_reports_right_behind_a_paste_is_heeded():
+    typist = Typist()
+    new = typist.sends(f"{BEGIN}text{END}\x1b[O", "\x1b[I", f"{BEGIN}again{END}")
+    assert [type(event) for event in new] == [Paste, AppBlur, AppFocus, Paste]
+
+
+def test_a_lone_escape_is_still_a_key():
+    typist = Typist()
+    assert typist.told("\x1b") == ("", [])
+    typist.parser._timeout_time = 0.0  # as when nothing has come for a while
+    assert [event.key for event in typist.parser.tick() if isinstance(event, Key)] == ["escape"]
+
+
+async def test_a_hostile_paste_is_one_text_and_sends_nothing():
+    async with bench() as (app, pilot):
+        await typed(app, pilot, f"{BEGIN}ha\x1b\x1b[ok{END}\r/quit\r")
+        assert app.names == []
+        assert app.composer.text == "ha[ok\n/quit\n"
 
 
 async def test_a_paste_of_many_lines_is_asked_about():

@@ -201,6 +201,17 @@ ALL: dict[str, Callable[[], Dialog[Any]]] = {
 
 
 @pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("text", ["a line\n" * 20, "\u65e5\u672c " * 60 + "\n" * 300 + "end"], ids=["short", "long"])
+async def test_the_answers_about_a_paste_are_on_the_screen(size, text):
+    async with over(PasteDialog(text), size) as pilot:
+        rows = [row.strip(" │▌▐┃▎▕") for row in shows(pilot).split("\n")]
+        for answer in ("enter  put it into the message", "s  send it as one message", "esc  drop it"):
+            assert any(row.startswith(answer) for row in rows), shows(pilot)
+        assert "You pasted" in flat(pilot)
+        assert "more lines" in flat(pilot)
+
+
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ALL)
 async def test_every_dialog_fits_the_screen_and_esc_closes_it_with_none(name, size):
     async with over(ALL[name](), size) as pilot:

@@ -8,11 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 from textual import events
+from textual._xterm_parser import XTermParser
+from textual.drivers.headless_driver import HeadlessDriver
 from textual.widgets import Input
 
 from sandpiper.errors import ConfigError, StoreError
 from sandpiper.faces.signals import EXIT_INTERRUPTED
 from sandpiper.faces.spans import Span, line
+from sandpiper.faces.tui import activity, notify
 from sandpiper.faces.tui.dialogs.confirm import ConfirmDialog
 from sandpiper.faces.tui.dialogs.dialog import Dialog
 from sandpiper.faces.tui.dialogs.help import HelpDialog
@@ -21,16 +24,16 @@ from sandpiper.faces.tui.dialogs.paste import PasteDialog
 from sandpiper.faces.tui.dialogs.react import ReactDialog
 from sandpiper.faces.tui.dialogs.search import SearchDialog
 from sandpiper.faces.tui.dialogs.verify import VerifyDialog
-from sandpiper.faces.tui.drafts import Reply
+from sandpiper.faces.tui.drafts import Plain, Reply
 from sandpiper.faces.tui.keys import KEYS, chosen_keys
 from sandpiper.faces.tui.palettes import PALETTES
 from sandpiper.faces.tui.sidebar import rooms_in_order
 from sandpiper.faces.tui.transcript.paging import PAGE
 from sandpiper.faces.tui.transcript.sheets import MAX_SHEETS
-from sandpiper.faces.tui.views import Clear, Delivery, Ended, Found, NotDone, Note, Said, Show
+from sandpiper.faces.tui.views import Clear, Delivery, Ended, Found, NotDone, Note, Said, Show, Typing
 from sandpiper.faces.verifying import Comparison
-from sandpiper.store.reader import Message
-from sandpiper.wire.ids import RoomId
+from sandpiper.store.reader import Message, Reader
+from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 from sandpiper.wire.records import Edit, React, Retract, Text
 from tests.ui.stage import Play, Stage, at, event, harbour, playing, stage_in
 
@@ -429,6 +432,28 @@ async def test_what_search_and_history_found_is_shown_and_gone_to(stage: Stage):
         await play.until(lambda: play.chosen == found[1].text)
 
 
+async def test_what_was_found_in_a_room_that_was_left_meanwhile_says_so(stage: Stage):
+    stage.enter("harbour")
+    other = stage.enter("tides")
+    found = stage.say("ines", "the anchor is under the bench", other)
+    async with playing(stage) as play:
+        first = rooms(stage)[0]
+        await play.type("draft")
+        await play.tell(Found("anchor", (found,)))
+        await opens(play, SearchDialog)
+        await play.sees("1 message", "under the bench")
+        del stage.rooms[other]
+        await play.tell(stage.around())
+        await play.until(lambda: play.chat.around == stage.around())
+        await play.press("enter")
+        await play.sees("a room that you have left", "/join")
+        assert play.chat.room == first
+        assert play.chosen is None
+        await play.enter(" goes on")
+        await play.until(lambda: stage.asked("obey"))
+        assert stage.asked("obey") == [(first, "draft goes on")]
+
+
 def _all(play: Play) -> list[Message]:
     sheet = play.chat.transcript.sheet
     assert sheet is not None
@@ -628,6 +653,25 @@ async def test_plus_reacts_to_the_selected_message(stage: Stage):
         await play.press("4")
         await play.until(lambda: stage.asked("obey"))
         assert stage.asked("obey") == [(target.room, f"/react {target.id.hex()} 🎉")]
+
+
+@pytest.mark.parametrize("key", ["r", "+"])
+async def test_a_plain_message_can_be_neither_answered_nor_reacted_to_and_the_draft_stays(stage: Stage, key: str):
+    general, author = stage.enter("general"), PeerKey(b"p" * 32)
+    stage.history.append_plain(general, RecordId(b"m" * 32), author, "gopher", at("14:00"), "hi from the old days")
+    stage.history.commit()
+    async with playing(stage) as play:
+        await play.type("half a line")
+        await play.sees("hi from the old days")
+        await play.click("hi from the old days", times=2)
+        await play.until(lambda: play.chosen == "hi from the old days")
+        await play.press(key)
+        await play.sees("A [plain] message is no record that others could look up.")
+        assert not isinstance(play.app.screen, Dialog)
+        await play.press("escape")
+        await play.until(lambda: play.chat.composer.has_focus)
+        assert (play.chat.composer.text, play.chat.composer.mode) == ("half a line", Plain())
+        assert stage.asked("obey") == []
 
 
 async def test_y_copies_the_selected_message(stage: Stage):
@@ -865,6 +909,143 @@ async def test_clear_empties_the_screen_and_scrolling_brings_it_back(stage: Stag
         await play.sees("thanks Wren!", "a new page")
 
 
+# ---------------------------------------------------------------- who is typing
+
+
+async def test_who_is_typing_is_said_until_their_message_comes(stage: Stage, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(activity, "TYPING_SECONDS", 1000.0)  # longer than any test: no time ends it
+    async with crew(stage) as play:
+        room = rooms(stage)[0]
+        await play.tell(Typing(room, "wren", 14), Typing(room, "maya", 7))
+        await play.sees("wren and maya are typing…")
+        caught_up = stage.say("wren", "said long ago", room, time=at("14:10"))
+        await play.tell(Said(room, (caught_up,)))
+        await stage.tell_said(stage.say("maya", "done", room, time=at("15:00")))
+        await play.sees("said long ago", "│ done", "wren is typing…")
+        await stage.tell_said(stage.say("wren", "me too", room))
+        await play.sees("│ me too")
+        await play.sees_no("typing…")
+
+
+# ---------------------------------------------------------------- being called
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The notifications that went to the terminal; none is too soon after another."""
+    written: list[str] = []
+
+    def write(_: HeadlessDriver, text: str) -> None:
+        if text == "\a" or text.startswith(("\x1b]9;", "\x1b]777;")):
+            written.append(text)
+
+    monkeypatch.setattr(HeadlessDriver, "write", write)
+    monkeypatch.setattr(notify, "PAUSE", 0.0)
+    return written
+
+
+async def turn(play: Play, *, away: bool) -> None:
+    """The person turns to another window, or back to this one, as terminals tell it."""
+    for event_ in XTermParser().feed("\x1b[O" if away else "\x1b[I"):
+        play.app.post_message(event_)
+    await play.until(lambda: play.stage.asked("look")[-1] == (play.chat.room, not away), "the other focus")
+
+
+async def says(play: Play, name: str, text: str, room: RoomId) -> None:
+    """Somebody says something, and the screen has taken it in."""
+    message = play.stage.say(name, text, room, time=at("15:00"))
+    await play.stage.tell_said(message)
+    # The backstage tells in order: what stands behind it is shown after it.
+    await play.tell(Note(None, "event", (line(f"after {text}"),), at("15:00")))
+    await play.sees(f"after {text}")
+
+
+async def test_one_is_called_only_by_what_is_for_one_and_not_seen(stage: Stage, called: list[str]):
+    async with crew(stage, notify="osc777") as play:
+        harbour_, build, _, _, maya = rooms(stage)
+        await says(play, "wren", "@you look here", harbour_)
+        await says(play, "wren", "not for anybody", build)
+        assert called == []
+        await says(play, "wren", "@you look there", build)
+        await says(play, "maya", "psst", maya)
+        assert called == [
+            "\x1b]777;notify;wren in #build-crew;@you look there\x1b\\",
+            "\x1b]777;notify;maya in @maya;psst\x1b\\",
+        ]
+        called.clear()
+        await turn(play, away=True)
+        await says(play, "wren", "talking on", harbour_)
+        assert called == []
+        await says(play, "wren", "@you are away", harbour_)
+        assert called == ["\x1b]777;notify;wren in #harbour;@you are away\x1b\\"]
+        await turn(play, away=False)
+        await says(play, "wren", "@you are back", harbour_)
+        assert len(called) == 1
+
+
+async def test_a_direct_message_calls_unless_its_room_is_looked_at(stage: Stage, called: list[str]):
+    async with crew(stage, notify="bell") as play:
+        maya = rooms(stage)[4]
+        await play.press("alt+5")
+        await play.room_is(maya)
+        await says(play, "maya", "one", maya)
+        assert called == []
+        await turn(play, away=True)
+        await says(play, "maya", "two", maya)
+        assert called == ["\a"]
+
+
+async def test_what_one_has_caught_up_with_calls_nobody(stage: Stage, called: list[str]):
+    async with crew(stage, notify="bell") as play:
+        room = rooms(stage)[0]
+        await turn(play, away=True)
+        await play.tell(Said(room, (stage.say("wren", "@you were called long ago", room, time=at("15:00")),)))
+        await play.sees("called long ago")
+        assert called == []
+
+
+async def test_a_quiet_face_calls_all_the_same(stage: Stage, called: list[str]):
+    async with crew(stage, notify="bell", quiet=True) as play:
+        await turn(play, away=True)
+        await says(play, "wren", "@you hello", rooms(stage)[0])
+        assert called == ["\a"]
+
+
+async def test_another_way_of_being_called_holds_from_the_next_message_on(stage: Stage, called: list[str]):
+    async with crew(stage, notify="off") as play:
+        maya = rooms(stage)[4]
+        await says(play, "maya", "zero", maya)
+        assert called == []
+        for words, start in (("osc 9", "\x1b]9;"), ("osc 777", "\x1b]777;"), ("bell", "\a"), ("none", "")):
+            await play.press("ctrl+k")
+            await opens(play, JumpDialog)
+            await play.type(f"notifications {words}")
+            await play.press("enter")
+            await play.until(lambda: not isinstance(play.app.screen, Dialog), "the end of the dialog")
+            await says(play, "maya", f"by {words}", maya)
+            assert [text[: len(start)] for text in called] == ([start] if start else [])
+            called.clear()
+
+
+# ---------------------------------------------------------------- ignoring
+
+
+async def test_what_ignored_people_said_leaves_the_screen_and_comes_back(stage: Stage, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(stage, "reader", lambda: Reader(stage.history.path, without_ignored=True))
+    key = stage.key("maya")
+    async with crew(stage) as play:
+        await play.sees("│ Always. Bring a jacket", "thanks Wren!")
+        stage.history.set_ignored(key, "maya", ignored=True)
+        stage.history.commit()
+        await play.tell(msgspec.structs.replace(stage.around(), ignored=frozenset({key})))
+        await play.sees_no("Bring a jacket")
+        await play.sees("room left on the", "thanks Wren!")
+        stage.history.set_ignored(key, "maya", ignored=False)
+        stage.history.commit()
+        await play.tell(stage.around())
+        await play.sees("│ Always. Bring a jacket", "room left on the", "thanks Wren!")
+
+
 # ---------------------------------------------------------------- dialogs
 
 
@@ -905,6 +1086,36 @@ async def test_choices_made_by_jumping_are_kept(stage: Stage, words: str, name: 
             await play.until(lambda: play.app.theme == PALETTES[value].name)
         if name == "emoji":
             await play.sees(":waving_hand:")
+
+
+def colour_of(play: Play, text: str) -> tuple[str, str]:
+    """In which colours the screen shows the beginning of this text, and what is behind it."""
+    column, row = play.where(text)
+    at_ = 0
+    for segment in play.app.screen._compositor.render_strips()[row]:
+        at_ += segment.cell_length
+        if at_ > column:
+            assert segment.style is not None
+            assert segment.style.color is not None
+            assert segment.style.bgcolor is not None
+            return segment.style.color.name, segment.style.bgcolor.name
+    raise AssertionError(f"nothing is at {column}, {row}")
+
+
+async def test_another_theme_changes_what_is_already_on_the_screen(stage: Stage):
+    async with crew(stage) as play:
+        texts = ("Then we leave", "thanks Wren!", "Any room left", "came · via relay")
+        seen = {}
+        for name in ("dark", "light"):
+            await play.press("ctrl+k", *name, *"theme", "enter")
+            await play.until(lambda: not isinstance(play.app.screen, Dialog))
+            await play.settled()
+            assert play.app.theme == PALETTES[name].name
+            seen[name] = [colour_of(play, text) for text in texts]
+            ground = PALETTES[name].background
+            assert {behind for _, behind in seen[name]} == {ground}
+            assert seen[name][0][0] == PALETTES[name].text
+        assert all(dark != light for (dark, _), (light, _) in zip(seen["dark"], seen["light"], strict=True))
 
 
 async def test_a_choice_that_cannot_be_kept_says_so(stage: Stage):

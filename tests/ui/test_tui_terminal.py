@@ -15,6 +15,7 @@ if sys.platform == "win32":
     pytest.skip("a pty is a thing of POSIX", allow_module_level=True)
 
 from sandpiper.faces.tui.dialogs.paste import PasteDialog
+from sandpiper.faces.tui.terminal import BURST_SECONDS
 from tests.program import Program
 from tests.ui.screen import PROGRAM, Screen
 
@@ -24,6 +25,7 @@ PATIENCE = 60.0  # seconds for what must happen, however busy the machine is
 
 READY = "#general ─"  # the composer's border
 PASTE_PAUSE = PasteDialog.PAUSE + 0.5
+BEHIND_PASTE = 2 * BURST_SECONDS  # before that everything is of the paste: nobody strikes a key so soon
 LIVELY = re.compile(r" *\d+ms|[▁-█▔▕]")  # what may change at any time, and the ends of the scrollbar
 
 Open = Callable[..., Screen]
@@ -189,6 +191,7 @@ def test_a_short_paste_waits_in_the_composer(alice: Screen, bob: Program) -> Non
     sees(alice, "│ pasted 0", "│ pasted 4")
     assert "You pasted" not in alice.text
     assert bob.texts() == []
+    time.sleep(BEHIND_PASTE)
     alice.type("\r")
     hears(bob, text)
 
@@ -196,6 +199,7 @@ def test_a_short_paste_waits_in_the_composer(alice: Screen, bob: Program) -> Non
 def test_a_paste_that_fits_no_message_is_refused_whole(alice: Screen, bob: Program) -> None:
     alice.paste("a line of it\n" * 80_000)  # a megabyte
     sees(alice, "What you pasted has 1,04")
+    time.sleep(BEHIND_PASTE)
     alice.type("still here\r")
     hears(bob, "still here")
 
@@ -203,8 +207,46 @@ def test_a_paste_that_fits_no_message_is_refused_whole(alice: Screen, bob: Progr
 def test_what_looks_like_keys_in_a_paste_is_text(alice: Screen, bob: Program) -> None:
     alice.paste("a\x03b\x04\x11c")
     sees(alice, "│ a␃b␄␑c")
+    time.sleep(BEHIND_PASTE)
     alice.type("\r")
     hears(bob, "a␃b␄␑c")
+
+
+def test_nothing_in_a_paste_acts_whatever_escapes_are_in_it(alice: Screen, bob: Program) -> None:
+    alice.paste("ha\x1b[31m" + "\x1b[13u" * 12 + "\x1b\x1b\n/quit\n\x11")
+    sees(alice, "│ ha[31m[13u", "/quit")
+    assert bob.texts() == []
+    time.sleep(BEHIND_PASTE)
+    alice.type("\x03")
+    alice.until(is_empty, "an empty composer", PATIENCE)
+    alice.type("still here\r")
+    hears(bob, "still here")
+
+
+def test_the_end_of_a_paste_inside_it_lets_nothing_act_in_the_same_burst(alice: Screen, bob: Program) -> None:
+    alice.paste("ha\x1b[201~ secret\n/quit\n\x03\x03\x11\x04")
+    sees(alice, "│ ha secret", "│ /quit")
+    time.sleep(BEHIND_PASTE)
+    alice.type("\x03")
+    alice.until(is_empty, "an empty composer", PATIENCE)
+    alice.type("still here\r")
+    hears(bob, "still here")
+
+
+def test_one_is_called_while_the_terminal_says_that_nobody_looks(alice: Screen, bob: Program) -> None:
+    bells = alice.raw.count(b"\a")
+    bob.say("alice, do you see this?")
+    sees(alice, "do you see this?")
+    assert alice.raw.count(b"\a") == bells
+    alice.type("\x1b[O")
+    bob.say("talking on")
+    sees(alice, "talking on")
+    assert alice.raw.count(b"\a") == bells
+    bob.say("alice, where are you?")
+    alice.until(lambda me: me.raw.count(b"\a") == bells + 1, "a bell", PATIENCE)
+    alice.type("\x1b[I")
+    alice.type("here\r")
+    hears(bob, "alice, do you see this?", "talking on", "alice, where are you?", "here")
 
 
 # ---------------------------------------------------------------- sizes

@@ -1,10 +1,12 @@
 """Styled text: folding by the width of what is seen, and the only way to an escape sequence."""
 
 import re
+from unicodedata import category
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wcwidth import wcswidth, wcwidth
 
 from sandpiper.faces.spans import (
     MIN_FOLD,
@@ -55,6 +57,31 @@ def test_a_terminal_too_narrow_to_fold_is_left_to_do_it():
 
 def test_tabs_become_spaces():
     assert folded("a\tb", None) == ["a    b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "cells"),
+    [
+        ("की", 2),  # a letter and a vowel sign that stands beside it
+        ("हिन्दी", 5),  # letter by letter; 4 by syllables
+        ("தமிழ்", 4),
+        ("क" + "ा" * 9, 10),  # no word, and no terminal makes it narrow
+        ("ा", 1),  # beside nothing
+        ("नमस्ते", 4),  # signs above and below take nothing
+        ("日ा", 3),
+        ("é 👩\u200d👩\u200d👧", 4),
+        ("日\x85本", 5),
+    ],
+    ids=ascii,
+)
+def test_vowel_signs_that_stand_beside_their_letter_take_a_cell(text: str, cells: int):
+    assert columns(text) == cells
+
+
+@given(st.text(st.sampled_from("कषநகிाीीः்ொ्ेaé日 ")))
+def test_no_text_is_measured_narrower_than_a_terminal_draws_it(text: str):
+    letter_by_letter = sum(1 if category(char) == "Mc" else wcwidth(char) for char in text)
+    assert columns(text) >= max(letter_by_letter, wcswidth(text))
 
 
 @given(st.text(), st.integers(MIN_FOLD, 120), st.integers(0, 9))

@@ -47,7 +47,7 @@ class Comings:
                 self._told[key] = (name, status)
         elif notice.state == "lost":
             if self._arrived.pop(key, None) is None:  # else nobody knew that it was here
-                self._tell(self._showing.name(key).span, " is gone")
+                self._tell(self._name(key), " is gone")
                 self._rest(key)
         elif before is not None:
             self._tell_change(key)
@@ -75,7 +75,7 @@ class Comings:
         self._told[key] = now
         self._rest(key)
         (old_name, old_status), (name, status) = told, now
-        span, away = self._showing.name(key).span, f" is away: {status}" if status else " is back"
+        span, away = self._name(key), f" is away: {status}" if status else " is back"
         if old_name == name:
             self._tell(span, away)
         elif old_status == status:
@@ -91,14 +91,26 @@ class Comings:
         else:
             self._tell_change(key)
 
-    def flush(self) -> None:
-        """Tell who came; before any other line, so that nobody speaks before they are there."""
+    def flush(self, speaker: PeerKey | None = None) -> None:
+        """Tell who came; before any other line, so that nobody speaks before they are there: not `speaker` either, who
+        may have come back a moment ago.
+        """
+        if speaker is not None and (path := self._back.pop(speaker, None)) is not None:
+            self._told[speaker] = self._linked[speaker]
+            self._arrived[speaker] = path
         arrived, self._arrived = self._arrived, {}
         if not arrived:
             return
         parts: list[str | Span] = []
         for key in arrived:
             status = self._people.status.get(key)
-            parts += [", " if parts else "", self._showing.name(key).span, f" (away: {status})" if status else ""]
+            parts += [
+                ", " if parts else "",
+                self._name(key),
+                f" (away: {status})" if status else "",
+            ]
         paths = ", ".join(sorted(set(arrived.values())))
         self._tell(*parts, f" {'is' if len(arrived) == 1 else 'are'} here ({paths})")
+
+    def _name(self, key: PeerKey) -> Span:
+        return self._showing.name(key, self._showing.room).span

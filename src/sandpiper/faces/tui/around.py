@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sandpiper.core.events import CatchUp, Gap, PeerChanged, RoomChanged
 from sandpiper.crypto.rooms import direct_room
 from sandpiper.faces.sentences import where_reached
-from sandpiper.faces.tui.views import Around, Missing, PeerView, RoomView, Us
+from sandpiper.faces.tui.views import Around, HubSide, Missing, PeerView, RoomView, Us, Who
 from sandpiper.store.marks import UNREAD
 
 if TYPE_CHECKING:
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from sandpiper.faces.tui.naming import Naming
     from sandpiper.faces.tui.unread import Unread
     from sandpiper.node import Node, NodeNotice
+    from sandpiper.node.onhub import HubView
     from sandpiper.store.profile import Profile
     from sandpiper.store.reader import PeerRow
     from sandpiper.wire.ids import PeerKey, RoomId
 
+MAX_PEOPLE = 100  # of a hub's room: a sidebar that is scrolled through
 MAX_GONE = 30  # people shown who are not here: those seen last; a sidebar has few lines more
 
 # Round trips swing all the time; what changes less than this is no news.
@@ -88,7 +90,9 @@ class Surroundings:
         listed = filter(self._is_listed, self._node.rooms())
         rooms = sorted(listed, key=lambda room: room.kind != "open")  # stable: as joined
         peers = (*self._here(), *self._known(rooms))
-        return Around(self._us(), tuple(map(self._room, rooms)), peers, self._node.ignored)
+        hubs = {room: view for view in self._node.hubs.views() for room in view.rooms}
+        views = tuple(self._room(room, hubs.get(room.id)) for room in rooms)
+        return Around(self._us(), views, peers, self._node.ignored, self._node.hubs.elsewhere())
 
     # ------------------------------------------------------------ parts of it
 
@@ -112,7 +116,7 @@ class Surroundings:
             multicast=node.settings.multicast,
         )
 
-    def _room(self, room: Room) -> RoomView:
+    def _room(self, room: Room, hub: HubView | None) -> RoomView:
         unread, mentions = self._unread.counts(room.id)
         fetching = self._fetching.get(room.id, 0)
         holes = {} if fetching else self._missing.get(room.id, {})
@@ -132,7 +136,16 @@ class Surroundings:
                 for key, count in sorted(holes.items())
                 if not self._people.hidden(key)
             ),
+            hub=self._hub_side(room.id, hub) if hub is not None else None,
         )
+
+    def _hub_side(self, room: RoomId, hub: HubView) -> HubSide:
+        here = self._people.here(room)[:MAX_PEOPLE] if room == self.shown else ()
+        people = sorted(
+            (Who(self._people.name(key, room), self._naming.colour(key, room)) for key in here),
+            key=lambda who: (who.name.casefold(), who.name),
+        )
+        return HubSide(hub.phase == "up", hub.tls, hub.round_trip, tuple(people))
 
     def _here(self) -> list[PeerView]:
         """Everybody linked, by name."""

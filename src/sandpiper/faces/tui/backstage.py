@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, assert_never
 from msgspec import Struct
 
 from sandpiper.errors import SandpiperError, StoreError
+from sandpiper.faces.settings import Secret
 from sandpiper.faces.tui.views import Clear, Ended, Found, NotDone, Place, Show
+from sandpiper.node.notices import PasswordWanted
 from sandpiper.wire.ids import PeerKey, RoomId
 
 if TYPE_CHECKING:
@@ -67,6 +69,11 @@ class _Verify(Struct, frozen=True):
     verified: bool
 
 
+class _Unlock(Struct, frozen=True):
+    wanted: PasswordWanted
+    password: Secret | None
+
+
 class _OpenDirect(Struct, frozen=True):
     key: PeerKey
 
@@ -75,7 +82,7 @@ class _Stop(Struct, frozen=True):
     pass
 
 
-_Call = _Obey | _Look | _Read | _Typing | _Verify | _OpenDirect | _Stop
+_Call = _Obey | _Look | _Read | _Typing | _Verify | _Unlock | _OpenDirect | _Stop
 
 
 class _Asking:
@@ -171,6 +178,10 @@ class NodeBackstage:
         """See `Backstage`."""
         self._call(_Verify(key, verified))
 
+    def unlock(self, wanted: PasswordWanted, password: str | None) -> None:
+        """See `Backstage`."""
+        self._call(_Unlock(wanted, Secret(password) if password is not None else None))
+
     def open_direct(self, key: PeerKey) -> None:
         """See `Backstage`."""
         self._call(_OpenDirect(key))
@@ -227,6 +238,7 @@ class NodeBackstage:
             self._stopping.set_result(None)
 
     async def _live(self, profile: Profile) -> None:
+        from sandpiper.faces.onhubs import Given
         from sandpiper.faces.people import PLAIN_ROOM_NAME
         from sandpiper.faces.tui.telling import Telling
         from sandpiper.net.hub import parse_hub
@@ -259,10 +271,16 @@ class NodeBackstage:
             room = node.join(room_name)
             if self._settings.hub:
                 room = node.connect_hub(parse_hub(self._settings.hub))
+            given = Given(self._settings.password)
             telling = Telling(node, profile, self._put, quiet=self._settings.quiet)
-            hear = telling.notice
+
+            def heard(notice: NodeNotice) -> None:
+                if not (isinstance(notice, PasswordWanted) and given.used(node, notice)):
+                    telling.notice(notice)
+
+            hear = heard
             for notice in early:
-                telling.notice(notice)
+                heard(notice)
             await telling.begin(room)
             await self._work(node, profile, telling, failed)
 
@@ -321,6 +339,8 @@ class NodeBackstage:
                     case _Verify(key=key, verified=verified):
                         node.verify(key, verified=verified)
                         telling.changed()
+                    case _Unlock(wanted=wanted, password=password):
+                        face.unlock(node, wanted, password)
                     case _OpenDirect(key=key):
                         telling.open_direct(key)
                     case _Stop():
@@ -382,6 +402,24 @@ class _Face:
     def compare(self, comparison: Comparison) -> None:
         """See `Face`."""
         self._telling.tell(comparison)
+
+    def ask_password(self, wanted: PasswordWanted) -> None:
+        """See `Face`."""
+        self._telling.tell(wanted)
+
+    def unlock(self, node: Node, wanted: PasswordWanted, password: Secret | None) -> None:
+        """A password was typed, or (None) rather not.
+
+        Raises:
+            SandpiperError: it cannot be one, or there are too many hubs or rooms.
+        """
+        from sandpiper.faces.onhubs import PASSWORD, unlock
+
+        if password is None:
+            again = f"/join {wanted.label} {PASSWORD}" if wanted.room else f"/connect hub://{wanted.label}"
+            self._telling.trouble(None, f"{wanted.label} stays closed.", f"To open it: {again}")
+        elif (room := unlock(node, wanted, password.text)) is not None:
+            self.switch(room)
 
     def trouble(self, code: str, text: str, hint: str = "") -> None:
         """See `Face`."""

@@ -47,6 +47,7 @@ from sandpiper.faces.tui.views import (
 )
 from sandpiper.faces.tui.wording import NARROW, drawn_around, find_room
 from sandpiper.faces.verifying import Comparison
+from sandpiper.node.notices import PasswordWanted
 from sandpiper.wire.ids import PeerKey
 
 if TYPE_CHECKING:
@@ -167,6 +168,8 @@ class Chat(Screen[None]):
                 self.query_one(Activity).typing(replace(update, name=self.looks.drawn(update.name)))
             case Comparison():
                 self.flows.verify(update)
+            case PasswordWanted():
+                self.flows.password(update)
             case Show(room=room):
                 self.go(room, carry=True)
                 self._send_early()

@@ -104,8 +104,14 @@ class Composer(Field):
             room=self.room,
             others=room.others if room is not None else 0,
             away=bool(around.us.status),
-            rooms=tuple(one.label.removesuffix(PLAIN_MARK) for one in around.rooms),
-            nicks=tuple(bare_name(peer) for peer in online(around)),
+            rooms=(
+                *(one.label.removesuffix(PLAIN_MARK) for one in around.rooms),
+                *(f"#{name}" for name in around.elsewhere),
+            ),
+            nicks=(
+                *(who.name for who in (room.hub.people if room is not None and room.hub is not None else ())),
+                *(bare_name(peer) for peer in online(around)),
+            ),
         )
 
     @property

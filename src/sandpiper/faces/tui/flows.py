@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sandpiper.faces.tui.dialogs.jump import Target
     from sandpiper.faces.tui.dialogs.search import Hit
     from sandpiper.faces.verifying import Comparison
+    from sandpiper.node.notices import PasswordWanted
     from sandpiper.store.reader import Message
     from sandpiper.wire.ids import PeerKey, RoomId
 
@@ -162,6 +163,15 @@ class Flows:
             self._chat.backstage.verify(comparison.key, verified=same)
 
         self._open(VerifyDialog(comparison), answered)
+
+    def password(self, wanted: PasswordWanted) -> None:
+        """A hub, or a room of one, is locked."""
+        from sandpiper.faces.tui.dialogs.ask import PasswordDialog
+
+        def answered(typed: str | None) -> None:
+            self._chat.backstage.unlock(wanted, typed or None)
+
+        self._open(PasswordDialog(wanted.label, wanted.text), answered)
 
     # ------------------------------------------------------------ about messages
 

@@ -57,6 +57,8 @@ def readers(around: Around, room: RoomView) -> tuple[Line, Line]:
         sign, words = Span("OPEN", "bold accent"), " anyone on this network can read"
     elif room.kind == "hub":
         sign, words = Span("HUB", "bold warn"), " whoever runs it can read"
+    elif room.kind == "private":
+        sign, words = Span("E2E", "bold good"), " its members alone can read"
     elif plain_in(around, room):
         sign, words = Span("PLAIN", "bold warn"), " not encrypted"
     elif peer is not None and peer.verified:

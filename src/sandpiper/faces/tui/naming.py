@@ -33,7 +33,11 @@ class Naming:
         """
         keys: dict[PeerKey, None] = dict.fromkeys(others)
         for message in messages:
-            if message.plain:
+            if message.hub:
+                found = self._node.room(room)
+                if found is not None:  # whoever has left is not among those whom the hub names
+                    found.nicks.setdefault(message.author, message.nick)
+            elif message.plain:
                 self._plain[message.author] = message.nick
             else:
                 self._people.author(message)  # learns a nick that only the history knows

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 EXIT_FAILED = 1
 STUCK_SECONDS = 5.0  # from a signal until the screen has ended; it takes some tenths
+SWITCH_SECONDS = 0.0005  # that the node's thread keeps a key waiting at each of its steps; Python's 5 ms add up to 50
 GOODBYE_SECONDS = 10.0  # goodbyes and the disk; a process that is still there after this is taken for stuck
 
 
@@ -45,6 +46,7 @@ def run(
     """
     from sandpiper.faces.tui.app import SandpiperApp
 
+    sys.setswitchinterval(SWITCH_SECONDS)
     backstage = NodeBackstage(open_profile, node_settings, settings)
     app = SandpiperApp(backstage, settings, save)
     try:

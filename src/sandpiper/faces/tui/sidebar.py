@@ -93,6 +93,19 @@ def list_rows(around: Around, current: RoomId | None, now: int, width: int, jump
     if not rooms:
         rows.append(Row((Span("none: /join #general", "faint"),)))
     rows.append(Row(()))
+    shown = next((room for room in rooms if room.id == current and room.hub is not None), None)
+    if shown is not None and shown.hub is not None:
+        count = f"{shown.others + 1}" if shown.hub.up else "no connection"
+        rows.append(Row(both_ends((Span("HERE", "bold dim"),), (Span(count, "faint"),), inner)))
+        mark = MARKS["here" if shown.hub.up else "gone"]
+        people = shown.hub.people
+        rows += [
+            Row((Span(f"{mark.text} ", mark.style), Span(cut(who.name, inner - 2), f"nick {who.colour}")))
+            for who in people
+        ]
+        if shown.others > len(people):
+            rows.append(Row((Span(f"  and {shown.others - len(people)} more", "faint"),)))
+        rows.append(Row(()))
     rows.append(Row(both_ends((Span("PEERS", "bold dim"),), (Span(f"{len(online(around))} online", "faint"),), inner)))
     rows += [_peer_row(peer, unread.get(peer.key, peer.unread), peer.room == current, now, inner) for peer in peers]
     return [row._replace(line=(_edge(row.current), *row.line)) for row in rows]

@@ -18,6 +18,7 @@ from sandpiper.faces.tui.wording import (
     path_counts,
     peer_of,
     plain_in,
+    round_trip,
 )
 
 if TYPE_CHECKING:
@@ -56,8 +57,14 @@ def hints(keys: Keys) -> tuple[Hint, ...]:
     )
 
 
-def links(around: Around, *, counts: bool) -> Line:
-    """How we are linked: `● lan  3 lan  1 relay`, or that nobody is."""
+def links(around: Around, room: RoomView | None, *, counts: bool) -> Line:
+    """How we are linked: `● lan  3 lan  1 relay`, or that nobody is; in a hub's room, whether the hub is there."""
+    if room is not None and room.hub is not None:
+        if not room.hub.up:
+            return (Span("○ ", "warn"), Span("no connection", "warn"))
+        way = (Span(f" {round_trip(room.hub.rtt)}", "dim"),) if counts and room.hub.rtt is not None else ()
+        tls = (Span(" TLS" if room.hub.tls else " no TLS", "dim"),) if counts else ()
+        return (Span("● ", "good"), Span("hub"), *way, *tls)
     if not online(around):
         return (Span("○ ", "faint"), Span("nobody linked", "dim"))
     return (Span("● ", "good"), Span(mode(around)), *(path_counts(around) if counts else ()))
@@ -69,6 +76,8 @@ def security(around: Around, room: RoomView, *, words: int) -> list[Line]:
         said = [_sign("OPEN", "bold accent", "anyone on this network can read along" if words == 2 else "")]
     elif room.kind == "hub":
         said = [_sign("HUB", "bold warn", ("", "can read", "whoever runs it can read along")[words])]
+    elif room.kind == "private":
+        said = [_sign("E2E", "bold good", ("", "members", "its members alone can read along")[words])]
     else:
         peer = peer_of(around, room)
         of = int(peer is not None and peer.verified)
@@ -94,14 +103,16 @@ def laid_out(around: Around, room: RoomView | None, keys: Sequence[Hint], width:
             if free >= 2 or not shown:
                 gap = 2 if narrow else free
                 return _with_hints((*line, Span(" " * gap)) if shown else line, shown, extent(line) + gap)
-    return Laid(fitted(links(around, counts=False), width), ())
+    return Laid(fitted(links(around, room, counts=False), width), ())
 
 
 def _details(around: Around, room: RoomView | None, *, narrow: bool) -> Iterator[list[Line]]:
     """What stands left of the hints, from the longest to the shortest."""
     for counts, words in ((False, 1), (False, 0)) if narrow else ((True, 2), (True, 1), (False, 1), (False, 0)):
-        yield [links(around, counts=counts), *(security(around, room, words=words) if room is not None else ())]
-    yield [links(around, counts=False)]
+        yield [links(around, room, counts=counts), *(security(around, room, words=words) if room is not None else ())]
+    if room is not None:
+        yield security(around, room, words=0)  # who can read along is said as long as anything is
+    yield [links(around, room, counts=False)]
 
 
 def _joined(parts: Sequence[Line], between: Line) -> Line:

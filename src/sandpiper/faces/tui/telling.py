@@ -10,14 +10,14 @@ import time
 from itertools import count
 from typing import TYPE_CHECKING, assert_never
 
-from msgspec.structs import replace
-
 from sandpiper.core.events import (
     Accepted,
     CatchUp,
     Delivered,
     Forked,
     Gap,
+    Judged,
+    MemberChanged,
     PeerChanged,
     Preview,
     Refused,
@@ -33,14 +33,28 @@ from sandpiper.faces.render import Name
 from sandpiper.faces.showing import Showing
 from sandpiper.faces.spans import Span, dim, excerpt, harmless, line
 from sandpiper.faces.tui.around import Surroundings
+from sandpiper.faces.tui.completing import Completing
 from sandpiper.faces.tui.lookup import Lookup, look_up
 from sandpiper.faces.tui.naming import Naming
-from sandpiper.faces.tui.pending import MAX_CHANGED, Batch, Changed, Changes, Pending, provisional
+from sandpiper.faces.tui.pending import MAX_CHANGED, Batch, Changed, Pending, provisional
 from sandpiper.faces.tui.unread import Unread
-from sandpiper.faces.tui.views import Delivery, Found, Note, Said, Show, Typing
-from sandpiper.node import HubNews, PlainMessage, PlainPeer, Problem
+from sandpiper.faces.tui.views import Delivery, Found, Note, Show, Typing
+from sandpiper.node import HubChange, HubNews, PasswordWanted, PlainMessage, PlainPeer, Problem
 from sandpiper.wire.ids import RecordId, RoomId
-from sandpiper.wire.records import Edit, Profile, React, Retract, Text, Topic, Unknown
+from sandpiper.wire.records import (
+    Admit,
+    Edit,
+    Genesis,
+    Leave,
+    Profile,
+    React,
+    Remove,
+    Retract,
+    Role,
+    Text,
+    Topic,
+    Unknown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,7 +64,7 @@ if TYPE_CHECKING:
     from sandpiper.faces.tui.views import Around, Place, Update
     from sandpiper.node import Node, NodeNotice
     from sandpiper.store import profile
-    from sandpiper.store.reader import Message, Reader
+    from sandpiper.store.reader import Reader
     from sandpiper.wire.ids import PeerKey
     from sandpiper.wire.records import Record
 
@@ -61,7 +75,6 @@ ROUND_TRIPS_EVERY = 3  # times that
 ADDRESS_EVERY = 30  # interfaces rarely change, and looking at them takes a while
 
 SAID_CELLS = 60  # of what we have said elsewhere, as it is confirmed
-MARKED = 50  # of our own messages
 
 
 class Telling:
@@ -82,11 +95,13 @@ class Telling:
         self._quiet = quiet
         self.people = People(node)
         self._recent = Recent(node)
-        self._comings = Comings(self.people, Showing(node, self.people, self._recent), self._news)
+        self._showing = Showing(node, self.people, self._recent)
+        self._comings = Comings(self.people, self._showing, self._news)
         self._alone = sentences.Alone(node, self.people)
         self._unread = Unread(node.read_places())
         self._naming = Naming(node, self.people)
         self._around = Surroundings(node, profile, self.people, self._naming, self._unread)
+        self._completing = Completing(node, self.people, self._naming, self._around, self._came)
         self._pending = Pending()
         self._reader: Reader | None = None
         self._due = asyncio.Event()
@@ -168,6 +183,9 @@ class Telling:
 
     def tell(self, update: Update) -> None:
         """Tell this in the next batch."""
+        if isinstance(update, Show) and update.room is not None:
+            self._around.opened.add(update.room)  # whoever it is with
+            self._picture_now = True
         self._pending.add(update)
         self._due.set()
 
@@ -188,7 +206,8 @@ class Telling:
         """This room is on the screen; `focused`: a person sees it."""
         if room is not None and room != self._around.shown:
             self._opened.add(room)
-        self._around.shown = room
+            self._around.opened.add(room)
+        self._around.shown = self._showing.room = room
         self._unread.seen = room if focused else None
         self.changed()
 
@@ -273,6 +292,16 @@ class Telling:
             case HubNews(room=room_or_none, text=text, hint=hint, coming=coming):
                 if not (coming and self._quiet):
                     self._event(room_or_none, f"{text} {hint}".rstrip())
+            case HubChange(room=room, author=author, body=body, history=history):
+                if not people.hidden(author):
+                    self._pending.changed(room, RecordId(body.target), history=history)
+            case PasswordWanted():
+                self.tell(notice)
+            case MemberChanged(room=room):
+                self._event(room, sentences.member_changed(notice, people))
+            case Judged(room=room, void=void):
+                for gone in void:
+                    self._pending.changed(room, gone, history=True)
             case Gap() | Refused():
                 pass
             case _:
@@ -289,7 +318,7 @@ class Telling:
             case Text(text=text):
                 fresh = not notice.mine and not notice.history
                 if fresh:
-                    self._comings.flush()  # nobody speaks before they are there
+                    self._comings.flush(record.author)  # nobody speaks before they are there
                 self._pending.changed(room, record.id, fresh=fresh, history=notice.history)
                 if not notice.mine:
                     self._came(room, (notice.clock, record.id), text)
@@ -304,7 +333,7 @@ class Telling:
                 self._picture_due = True
             case Profile():
                 self._names_due = True
-            case Unknown():
+            case Genesis() | Admit() | Role() | Remove() | Leave() | Unknown():
                 pass
             case _:
                 assert_never(record.body)
@@ -371,16 +400,16 @@ class Telling:
                 found = await asyncio.to_thread(self._look_up, batch, opened | entered, read_up_to)
             except StoreError as exc:
                 self.trouble(None, str(exc), exc.hint)
-        out = self._names(found, entered)
+        out = self._completing.names(found, entered)
         for item in batch.items:
             match item:
                 case Changed(room=room):
-                    out += self._said(room, batch.changes[room], found)
+                    out += self._completing.said(room, batch.changes[room], found)
                 case Found(words=words, messages=messages):
-                    out += self._listed(words, messages, found)
+                    out += self._completing.listed(words, messages)
                 case _:
                     out.append(item)
-        out += [*batch.deliveries, *self._marks(found, opened)]
+        out += [*batch.deliveries, *self._completing.marks(found, opened)]
         out = [*self._picture_if_due(), *out]
         if out:
             self._put(tuple(out))
@@ -404,69 +433,6 @@ class Telling:
             self._unread.forget(room)
         self._picture_due = True
         return rooms
-
-    def _names(self, found: Lookup, entered: set[RoomId]) -> list[Update]:
-        """Who is in rooms that were entered or shown, and who is quoted; and all that goes with a room's entry."""
-        out: list[Update] = []
-        self._around.knows(found.peers)
-        for room, page in found.newest.items():
-            out += self._naming.present(room)
-            out += self._naming.speaking(room, reversed(page))
-        for message in found.quoted:
-            out += self._naming.speaking(message.room, [message])
-        for room in entered:
-            out += self._naming.known(room)
-        for message in found.unread:
-            if message.author != self._node.key and not message.retracted and not self.people.hidden(message.author):
-                self._came(message.room, message.place, message.text)
-        return out
-
-    def _said(self, room: RoomId, changes: Changes, found: Lookup) -> list[Update]:
-        stored = [found.messages[record] for record in changes.ids if record in found.messages]
-        ahead = [message for record, message in changes.previews.items() if record not in found.messages]
-        messages = self._heard((*stored, *ahead))
-        for message in messages:
-            if message.plain and message.id in changes.fresh:  # its place was not known before
-                self._came(room, message.place, message.text)
-        if not messages:
-            return []
-        messages.sort(key=lambda message: message.place)
-        told = {message.id for message in messages}
-        said = Said(
-            room,
-            tuple(messages),
-            fresh=frozenset(changes.fresh & told),
-            ahead=frozenset(told & {message.id for message in ahead}),
-        )
-        return [*self._naming.speaking(room, messages), said]
-
-    def _listed(self, words: str, messages: Sequence[Message], found: Lookup) -> list[Update]:
-        heard = self._heard(messages)
-        out: list[Update] = []
-        for room in dict.fromkeys(message.room for message in heard):
-            out += self._naming.speaking(room, [message for message in heard if message.room == room])
-        return [*out, Found(words, tuple(heard))]
-
-    def _heard(self, messages: Iterable[Message]) -> list[Message]:
-        """Without what people say, or put on messages, whom the person ignores."""
-        hidden = self._node.ignored
-        return [
-            replace(message, reactions=tuple(one for one in message.reactions if one.author not in hidden))
-            if message.reactions and hidden
-            else message
-            for message in messages
-            if message.author not in hidden
-        ]
-
-    def _marks(self, found: Lookup, opened: set[RoomId]) -> list[Delivery]:
-        """How far our newest messages in rooms that were shown have come: they may be of an earlier run."""
-        mine = [
-            message
-            for room in opened
-            for message in [one for one in found.newest.get(room, ()) if one.author == self._node.key][-MARKED:]
-        ]
-        known = ((message, self._node.delivery(message.room, message.id)) for message in mine)
-        return [Delivery(message.room, message.id, *marks) for message, marks in known if marks is not None]
 
     def _picture_if_due(self) -> list[Update]:
         """What is around, when it has changed and the last picture is some time ago."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import codecs
 import os
+import re
 import shutil
 import sys
+import time
 from contextlib import suppress
 from enum import StrEnum
 from functools import partial
@@ -17,13 +19,19 @@ from typing import TYPE_CHECKING, cast
 
 from textual import events
 from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
+from textual._xterm_parser import BRACKETED_PASTE_END, BRACKETED_PASTE_START, XTermParser
 from textual.geometry import Size
+from typing_extensions import override
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from textual.app import App
+    from textual.message import Message
     from textual.timer import Timer
 
 SETTLED_SECONDS = 0.05  # after the last change of size, everything is painted once more
+BURST_SECONDS = 0.03  # what comes this soon behind a paste is of that paste: nobody strikes a key so soon
 
 
 class _Keys(StrEnum):
@@ -48,14 +56,80 @@ def mend_keys() -> None:
 
 
 def mend_input() -> None:
-    """Read bytes that are no UTF-8 as U+FFFD. Otherwise one of them (a Latin-1 terminal, a binary paste) ends the
-    program.
+    """Read bytes that are no UTF-8 as U+FFFD, and pastes as `Parser` does. Otherwise one such byte (a Latin-1 terminal,
+    a binary paste) ends the program, and what follows an escape in a paste acts as keys, Enter among them.
     """
     if sys.platform != "win32":
         from textual.drivers import linux_driver
 
         lenient = partial(codecs.getincrementaldecoder("utf-8"), errors="replace")
         linux_driver.getincrementaldecoder = lambda encoding: lenient  # type: ignore[attr-defined]
+        linux_driver.XTermParser = Parser  # type: ignore[attr-defined]
+    else:
+        from textual.drivers import win32
+
+        win32.XTermParser = Parser  # type: ignore[attr-defined]
+
+
+_EDGE = len(BRACKETED_PASTE_END) - 1  # characters of a mark that may have come before the rest of it
+_REPORT = re.compile(r"\x1b\[(?:[IO]|48;[\d:;]*t|\?\d+;\d\$y)")  # focus, size, modes: a terminal says so at any time
+_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+
+
+class Parser(XTermParser):
+    """Makes events of what a terminal sends. A paste is its text without escapes, whatever is in it.
+
+    Terminals should take the mark that ends a paste out of what is pasted, and not all do: what comes in one burst
+    behind that mark is pasted text, too. What comes later cannot be told from keys.
+    """
+
+    def __init__(self, debug: bool = False, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` gives seconds and does not go back."""
+        self._clock = clock
+        self._pasted: list[str] | None = None  # while something is pasted
+        self._edge = ""  # the last characters: a mark may have begun there
+        self._pasted_at = -BURST_SECONDS
+        super().__init__(debug)
+
+    @override
+    def feed(self, data: str) -> Iterable[Message]:
+        """Take in what came; empty: nothing more will."""
+        if not data:
+            yield from super().feed("")
+        now = self._clock()
+        while data:
+            if self._pasted is not None:
+                before, end, rest = (self._edge + data).partition(BRACKETED_PASTE_END)
+                if not end:
+                    at = max(0, len(before) - _EDGE)
+                    self._pasted.append(before[:at])
+                    self._edge = before[at:]
+                    return
+                text, self._pasted, self._edge, data = "".join((*self._pasted, before)), None, "", rest
+                # Textual has been told that a paste begins, and knows nothing of what is in it.
+                yield from (event for event in super().feed(end) if not isinstance(event, events.Paste))
+                yield from _paste(text)
+                self._pasted_at = now
+                continue
+            before, begin, _ = (self._edge + data).partition(BRACKETED_PASTE_START)
+            at = len(before) + len(begin) - len(self._edge)  # the edge has been heeded
+            if begin:
+                self._pasted, self._edge = [], ""
+            else:
+                self._edge = before[-_EDGE:]
+            ours, data = data[:at], data[at:]
+            if now - self._pasted_at >= BURST_SECONDS:
+                yield from super().feed(ours)
+                continue
+            self._pasted_at = now
+            if heeded := "".join(_REPORT.findall(ours)) + begin:
+                yield from super().feed(heeded)
+            yield from _paste(_SEQUENCE.sub("", ours[: max(0, len(ours) - len(begin))]))
+
+
+def _paste(raw: str) -> Iterator[events.Paste]:
+    if text := raw.replace("\x1b", "").replace("\x00", ""):
+        yield events.Paste(text)
 
 
 def mend_size() -> None:

@@ -13,6 +13,7 @@ from msgspec import Struct
 from sandpiper.core.events import RoomKind
 from sandpiper.faces.spans import Line
 from sandpiper.faces.verifying import Comparison
+from sandpiper.node.notices import PasswordWanted
 from sandpiper.store.reader import Message
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 
@@ -56,9 +57,20 @@ class Missing(Struct, frozen=True):
     count: int
 
 
+class HubSide(Struct, frozen=True):
+    """How a hub's room is reached: `up` when the hub answers, over `tls`; `rtt` in seconds. `people` are in the room
+    beside us, of those that the hub names; only for the room on the screen.
+    """
+
+    up: bool
+    tls: bool
+    rtt: float | None = None
+    people: tuple[Who, ...] = ()
+
+
 class RoomView(Struct, frozen=True):
     """A room that we are in. `others` are linked members; `read` is the place of the newest message ever seen in it;
-    `fetching` older messages are on their way.
+    `fetching` older messages are on their way; `hub` is there when it is a hub's.
     """
 
     id: RoomId
@@ -72,6 +84,7 @@ class RoomView(Struct, frozen=True):
     read: Place
     fetching: int = 0
     missing: tuple[Missing, ...] = ()
+    hub: HubSide | None = None
 
 
 class PeerView(Struct, frozen=True):
@@ -105,6 +118,8 @@ class Around(Struct, frozen=True):
     rooms: tuple[RoomView, ...]
     peers: tuple[PeerView, ...]
     ignored: frozenset[PeerKey] = frozenset()
+    elsewhere: tuple[str, ...] = ()
+    """Rooms of our hubs in which we are not, as `dev@hub.example`."""
 
 
 class Named(Struct, frozen=True):
@@ -187,7 +202,11 @@ class Ended(Struct, frozen=True):
 
 
 # A `Comparison` opens the dialog that compares safety words.
-Update = Around | Named | Said | Delivery | Note | NotDone | Found | Typing | Comparison | Show | Clear | Ended
+# A `PasswordWanted` opens the one that asks for a password.
+Update = (
+    Around | Named | Said | Delivery | Note | NotDone | Found | Typing | Comparison | PasswordWanted | Show | Clear
+    | Ended
+)  # fmt: skip
 
 
 # ---------------------------------------------------------------- what the screen asks
@@ -214,6 +233,10 @@ class Backstage(Protocol):
 
     def verify(self, key: PeerKey, *, verified: bool) -> None:
         """The safety words were the same, or were not."""
+        ...
+
+    def unlock(self, wanted: PasswordWanted, password: str | None) -> None:
+        """Use a password that was asked for; None: the person would rather not."""
         ...
 
     def open_direct(self, key: PeerKey) -> None:

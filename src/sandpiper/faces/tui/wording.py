@@ -13,7 +13,7 @@ from sandpiper.faces.spans import Line, Span
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sandpiper.faces.tui.views import Around, PeerView, RoomView
+    from sandpiper.faces.tui.views import Around, HubSide, PeerView, RoomView
     from sandpiper.wire.ids import RoomId
 
 MOST = 99  # the highest number that a pill shows
@@ -40,10 +40,19 @@ _PATHS = ("lan", "direct", "relay")  # those that have a colour, best first
 
 def drawn_around(around: Around, drawn: Callable[[str], str]) -> Around:
     """The same with all that people have named themselves as it is to be drawn."""
-    rooms = (replace(room, label=drawn(room.label), topic=drawn(room.topic)) for room in around.rooms)
+    rooms = (
+        replace(room, label=drawn(room.label), topic=drawn(room.topic), hub=_drawn_hub(room.hub, drawn))
+        for room in around.rooms
+    )
     peers = (replace(peer, name=drawn(peer.name), status=drawn(peer.status)) for peer in around.peers)
     us = replace(around.us, nick=drawn(around.us.nick), status=drawn(around.us.status))
     return replace(around, us=us, rooms=tuple(rooms), peers=tuple(peers))
+
+
+def _drawn_hub(hub: HubSide | None, drawn: Callable[[str], str]) -> HubSide | None:
+    if hub is None or not hub.people:
+        return hub
+    return replace(hub, people=tuple(replace(who, name=drawn(who.name)) for who in hub.people))
 
 
 # ---------------------------------------------------------------- who and where
@@ -71,7 +80,9 @@ def plain_in(around: Around, room: RoomView) -> list[PeerView]:
 
 def mode(around: Around) -> str:
     """How we reach others, in a word."""
-    return "lan" if around.us.multicast or online(around) else "offline"
+    if around.us.multicast or online(around):
+        return "lan"
+    return "hub" if any(room.hub is not None and room.hub.up for room in around.rooms) else "offline"
 
 
 def bare_name(peer: PeerView) -> str:

@@ -81,6 +81,32 @@ class PassphraseDialog(Dialog[str]):
         self.done(text)
 
 
+class PasswordDialog(Dialog[str]):
+    """The password of a hub, or of a room of one, shown as dots; None when the person would rather not. It comes by
+    itself, so what is typed until the first pause is not for it.
+    """
+
+    WIDTH = 64
+    guard = "opening"
+    GUARDED = "pause a moment to type it"
+
+    def __init__(self, label: str, text: str) -> None:
+        super().__init__(f"Password of {label}", ("enter go on", "esc not now"))
+        self._text = text
+
+    @override
+    def contents(self) -> ComposeResult:
+        yield Paragraph(line(Span(self._text, "bold")), classes="gap")
+        yield Secret()
+        yield Paragraph(line(dim("Whoever runs the hub gets it, and can read the room as ever.")), classes="gap")
+
+    @override
+    def entered(self, text: str) -> None:
+        if text:
+            self.query_one(Entry).clear()
+            self.done(text)
+
+
 class Secret(Entry):
     """A line whose text nobody sees, neither on the screen nor in anything that describes the line."""
 

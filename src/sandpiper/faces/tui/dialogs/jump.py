@@ -159,6 +159,9 @@ def _unread(what: str, unread: int, mentions: int = 0) -> str:
     return " · ".join(told)
 
 
+_KINDS = {"open": "open room", "direct": "direct message", "private": "private room", "hub": "room of a hub"}
+
+
 def _room(room: RoomView, hint: str, current: RoomId | None) -> _Way:
     mark = Span("@" if room.kind == "direct" else "#", "accent" if room.unread else "dim")
     if room.id == current:
@@ -166,7 +169,7 @@ def _room(room: RoomView, hint: str, current: RoomId | None) -> _Way:
     elif room.unread:
         note = _unread("room" if room.kind != "direct" else "direct message", room.unread, room.mentions)
     else:
-        note = {"open": "open room", "direct": "direct message", "hub": "room of a hub"}[room.kind]
+        note = _KINDS[room.kind]
     name = room.label.lstrip("#@") or room.label
     return _Way("room", name, (name,), ToRoom(room.id), mark, note, hint, bool(room.unread), room.id == current)
 

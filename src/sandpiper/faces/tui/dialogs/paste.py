@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sandpiper.faces.spans import Line
 
 PREVIEW = 8  # lines of the text: enough to see what it is
+_WIDE = 54  # columns of a screen on which no answer takes two rows, which a low one does not have
 _REST = 11  # rows of the dialog without them: the answers must be on the screen
 
 Choice = Literal["paste", "send"]
@@ -42,9 +43,10 @@ class PasteDialog(Dialog[Choice]):
         count = f"{len(lines):,} lines, {len(self._text):,} characters"
         yield Paragraph(line("You pasted ", Span(count, "bold"), "."))
         yield Paragraph(*self._preview(lines), classes="gap", id="preview")
+        wide = self.app.size.width >= _WIDE
         yield Paragraph(
-            _key("enter", "put it into the message, to go on writing"),
-            _key("s", "send it as one message right away"),
+            _key("enter", f"put it into the message{', to go on writing' if wide else ''}"),
+            _key("s", f"send it as one message{' right away' if wide else ''}"),
             _key("esc", "drop it"),
             classes="gap",
         )
