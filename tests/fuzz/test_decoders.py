@@ -13,6 +13,7 @@ from sandpiper.crypto.identity import Identity
 from sandpiper.crypto.rooms import open_room
 from sandpiper.crypto.signing import open_record, record_id, seal_record
 from sandpiper.errors import RemoteProtocolError
+from sandpiper.wire.admission import CodeOpen, Guesses, Roster, decode_admission, encode_admission
 from sandpiper.wire.beacon import Beacon, decode_beacon, encode_beacon
 from sandpiper.wire.frames import Hello, Records, decode_frame, encode_frame
 from sandpiper.wire.ids import NO_RECORD, PeerKey
@@ -29,9 +30,13 @@ GOOD_HELLO = encode_frame(Hello(1, "x", "nick", 1_700_000_000_000, (b"t" * 8,), 
 GOOD_BEACON = encode_beacon(Beacon("announce", "p", "nick", 9, 1_700_000_000.0, 1, PeerKey(b"k" * 32)))
 GOOD_FIRST = LinkHandshake(ME, initiator=True, secret=b"s" * 64).first()
 
+GOOD_CODE = encode_admission(CodeOpen(ROOM, b"i" * 8, "42", ("pine", "ocean"), 1000, wrong=(Guesses(ROOM, 1),)))
+GOOD_ROSTER = encode_admission(Roster((GOOD_RECORD,), more=True))
+
 DECODERS: dict[str, tuple[Callable[[bytes], object], tuple[bytes, ...]]] = {
     "beacon": (decode_beacon, (GOOD_BEACON,)),
     "frame": (decode_frame, (GOOD_FRAME, GOOD_HELLO)),
+    "admission": (decode_admission, (GOOD_CODE, GOOD_ROSTER)),
     "record": (lambda raw: open_record(raw, ROOM), (GOOD_RECORD,)),
     "payload": (lambda raw: decode_payload(raw, record_id(raw)), (GOOD_RECORD,)),
     "handshake": (
@@ -125,9 +130,10 @@ BOMBS = {
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_small_bytes_do_not_become_large_values(bomb: str) -> None:
     """Neither for frames nor for records, in any place of them."""
-    for kind in (*range(40), 128, 255):
+    for kind in (*range(48), 128, 255):
         raw = bytes((kind,)) + BOMBS[bomb]
         measured(lambda: decode_frame(raw[:MAX_FRAME_BYTES]))  # noqa: B023
+        measured(lambda: decode_admission(raw[:MAX_FRAME_BYTES]))  # noqa: B023
     for prefix in (b"", b"\x98", b"\x98\x01", b"\x98\x01\xc4\x20" + ROOM):
         measured(lambda: open_record((bytes(64) + prefix + BOMBS[bomb])[:60_000], ROOM))  # noqa: B023
 

@@ -18,6 +18,8 @@ from sandpiper.wire.text import clean_text
 from tests.unit.parlour import Parlour
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sandpiper.core.events import Now
     from sandpiper.hub.history import History
 
@@ -113,6 +115,10 @@ class Hall:
         self.connections: set[Connection] = set()
         self.buffer = memoryview(bytearray(1))
         self.written: list[bytes] = []
+        self.stopped = False
+
+    def afterwards(self, do: Callable[[], None]) -> None:
+        do()
 
     def now(self) -> Now:
         return self.parlour.now

@@ -427,9 +427,13 @@ async def test_a_hub_that_had_a_good_certificate_is_not_taken_with_one_of_its_ow
 async def test_a_wrong_certificate_ends_the_guest_and_says_so(tmp_path: Path):
     async with tls_hub(Certificate(tmp_path, "one")) as port:
         alice = Ours(port, "alice")
-        trusted: list[str] = []
+        trusted: list[tuple[HubAddress, str]] = []
         alice.link = HubLink(
-            HubAddress(HOST, port, tls=True), alice.guest, alice.told.append, trusted.append, trust="00" * 32
+            HubAddress(HOST, port, tls=True),
+            alice.guest,
+            alice.told.append,
+            lambda place, trust: trusted.append((place, trust)),
+            lambda place: (b"", "00" * 32),
         )
         async with guests(alice):
             await until(lambda: alice.guest.phase == "over", "it to end")

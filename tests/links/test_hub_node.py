@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,13 +15,18 @@ from sandpiper.hub.history import MemoryHistory
 from sandpiper.hub.limits import ChatSettings
 from sandpiper.hub.serving import ChatServer, serve_chat
 from sandpiper.net.hub import HubAddress
-from sandpiper.node import HubNews, Node, NodeNotice, NodeSettings, PlainMessage
+from sandpiper.node import HubChange, HubNews, Node, NodeNotice, NodeSettings, PasswordWanted, PlainMessage, Problem
 from sandpiper.testing.conformance import until
-from sandpiper.wire.records import React, Text, Topic
+from sandpiper.wire.hub import asks
+from sandpiper.wire.records import Edit, React, Retract, Text, Topic
+from tests.links.test_hub_link import FAST, Tunnel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from sandpiper.store.reader import Message
+    from sandpiper.wire.ids import RecordId, RoomId
 
 HOST = "127.0.0.1"
 SETTINGS = NodeSettings(ports=range(1), hosts=(HOST,), multicast=False)
@@ -37,6 +43,19 @@ class Ours:
     def texts(self) -> list[str]:
         return [one.text for one in self.told if isinstance(one, PlainMessage)]
 
+    def ids(self) -> list[RecordId]:
+        return [one.id for one in self.told if isinstance(one, PlainMessage)]
+
+    def changes(self) -> list[Edit | Retract | React]:
+        return [one.body for one in self.told if isinstance(one, HubChange)]
+
+    def troubles(self) -> list[str]:
+        return [one.code for one in self.told if isinstance(one, Problem)]
+
+    def stored(self, room: RoomId) -> list[Message]:
+        with self.node.reader() as reader:
+            return reader.page(room)
+
     def codes(self) -> list[str]:
         return [one.code for one in self.told if isinstance(one, HubNews)]
 
@@ -50,7 +69,8 @@ async def node(folder: Path, nick: str, key: int) -> AsyncIterator[Ours]:
 
 @contextlib.asynccontextmanager
 async def hub(history: MemoryHistory | None = None, port: int = 0, key: int = 1) -> AsyncIterator[ChatServer]:
-    server = await serve_chat(HOST, port, ChatSettings(id=bytes([key]) * 32), history or MemoryHistory())
+    chat = ChatSettings(id=bytes([key]) * 32, guest_pace=FAST, address_pace=FAST, room_pace=FAST)
+    server = await serve_chat(HOST, port, chat, history or MemoryHistory())
     try:
         yield server
     finally:
@@ -143,7 +163,7 @@ async def test_topics_leaving_and_what_cannot_be_done(tmp_path: Path):
         await until(lambda: alice.node.members(room), "bob")
         alice.node.post(room, Topic("all about x"))
         await until(lambda: (found := bob.node.room(room)) is not None and found.topic == "all about x", "the topic")
-        with pytest.raises(UsageError):
+        with pytest.raises(UsageError, match="does not know that message"):
             alice.node.post(room, React(bytes(32), "👍", add=True))
         bob.node.leave(room)
         await until(lambda: not alice.node.members(room), "bob to be gone")
@@ -161,3 +181,164 @@ async def test_a_hub_whose_key_has_changed_is_not_talked_to_after_a_restart(tmp_
         alice.node.connect_hub(where(server))
         await until(lambda: any("Another hub" in getattr(one, "text", "") for one in alice.told), "the warning")
         assert "hub_up" not in alice.codes()
+
+
+async def test_messages_are_changed_taken_back_and_reacted_to_by_those_who_may(tmp_path: Path):
+    async with hub() as server, node(tmp_path, "alice", 1) as alice, node(tmp_path, "bob", 2) as bob:
+        room = alice.node.connect_hub(where(server))
+        bob.node.connect_hub(where(server))
+        await until(lambda: alice.node.members(room) and bob.node.members(room), "both to be there")
+        for text in ("tpyo", "secret"):
+            alice.node.post(room, Text(text))
+        await until(lambda: len(bob.ids()) == 2, "bob to hear it")
+        typo, secret = bob.ids()
+        assert alice.ids() == [typo, secret], "both have one name for a message"
+        alice.node.post(room, Edit(typo, "typo"))
+        alice.node.post(room, Retract(secret))
+        bob.node.post(room, React(typo, "👍", add=True))
+        await until(lambda: len(bob.changes()) == len(alice.changes()) == 3, "the changes")
+        for ours in (alice, bob):
+            first, second = ours.stored(room)
+            assert (first.text, first.edited, [one.emoji for one in first.reactions]) == ("typo", True, ["👍"])
+            assert (second.text, second.retracted) == ("", True)
+            with ours.node.reader() as reader:
+                assert [one.id for one in reader.search("typo")] == [typo]
+                assert not reader.search("secret")
+        bob.node.post(room, Edit(typo, "hijacked"))
+        await until(lambda: "not_yours" in bob.troubles(), "the refusal")
+        bob.node.post(room, React(typo, "👍", add=False))
+        await until(lambda: not alice.stored(room)[0].reactions, "the emoji to go")
+
+
+async def test_what_was_changed_while_we_were_away_is_so_when_we_are_back_and_old_messages_can_be_changed(
+    tmp_path: Path,
+):
+    async with hub() as server, node(tmp_path, "bob", 2) as bob:
+        room = bob.node.connect_hub(where(server))
+        async with node(tmp_path, "alice", 1) as alice:
+            alice.node.connect_hub(where(server))
+            await until(lambda: alice.node.members(room), "both to be there")
+            alice.node.post(room, Text("mine"))
+            bob.node.post(room, Text("first"))
+            bob.node.post(room, Text("gone soon"))
+            await until(lambda: len(alice.ids()) == len(bob.ids()) == 3, "both to hear it")
+        first, gone = (one.id for one in bob.stored(room) if one.text in ("first", "gone soon"))
+        bob.node.post(room, Edit(first, "second thoughts"))
+        bob.node.post(room, Retract(gone))
+        await until(lambda: len(bob.changes()) == 2, "bob's changes")
+        async with node(tmp_path, "alice", 1) as alice:
+            alice.node.connect_hub(where(server))
+            await until(lambda: len(alice.changes()) == 2, "alice to catch up")
+            assert sorted(one.text for one in alice.stored(room)) == ["", "mine", "second thoughts"]
+            mine = next(one.id for one in alice.stored(room) if one.text == "mine")
+            alice.node.post(room, Edit(mine, "still mine"))  # said in an earlier run
+            await until(lambda: Edit(mine, "still mine") in bob.changes(), "bob to hear of it")
+        async with node(tmp_path, "carol", 3) as carol:
+            carol.node.connect_hub(where(server))
+            await until(lambda: "caught_up" in carol.codes(), "somebody new to catch up")
+            shown = [one.text for one in carol.told if isinstance(one, PlainMessage)]
+            assert "" not in shown
+            assert sorted(one.text for one in carol.stored(room)) == ["", "second thoughts", "still mine"]
+
+
+async def test_a_locked_room_is_made_asks_for_its_password_and_opens_with_it(tmp_path: Path):
+    async with hub() as server, node(tmp_path, "alice", 1) as alice, node(tmp_path, "bob", 2) as bob:
+        room = alice.node.connect_hub(where(server), "vault", "open sesame")
+        await until(lambda: alice.node.hubs.operates(room), "the room to be made")
+        bob.node.connect_hub(where(server), "vault")
+        wanted = lambda: [one for one in bob.told if isinstance(one, PasswordWanted)]  # noqa: E731
+        await until(lambda: [one.wrong for one in wanted()] == [False], "bob to be asked")
+        bob.node.connect_hub(wanted()[0].hub, wanted()[0].room, "open barley")
+        await until(lambda: [one.wrong for one in wanted()] == [False, True], "bob to be asked again")
+        assert wanted()[1].label == f"#vault@{HOST}:{server.port}"
+        assert not bob.troubles()
+        bob.node.connect_hub(wanted()[1].hub, wanted()[1].room, "open sesame")
+        await until(lambda: bob.node.members(room), "bob to come in")
+        alice.node.post(room, Text("treasure"))
+        await until(lambda: bob.texts() == ["treasure"], "bob to hear it")
+        assert "sesame" not in repr([*alice.told, *bob.told])
+        assert "sesame" not in repr(asks.Join("vault", "open sesame")) + repr(asks.Password("open sesame"))
+        async with node(tmp_path, "carol", 3) as carol:
+            locked = carol.node.connect_hub(where(server), "vault")
+            await until(lambda: any(isinstance(one, PasswordWanted) for one in carol.told), "carol to be asked")
+            carol.node.leave(locked)  # she does not know it
+            assert not [one for one in carol.node.rooms() if one.kind == "hub"]
+            assert not carol.node.hubs.views()
+
+
+async def test_operators_rule_and_others_are_told_that_they_may_not(tmp_path: Path):
+    async with hub() as server, node(tmp_path, "alice", 1) as alice, node(tmp_path, "bob", 2) as bob:
+        room = alice.node.connect_hub(where(server), "dev")
+        await until(lambda: alice.node.hubs.operates(room), "alice to be in charge")
+        bob.node.connect_hub(where(server), "dev")
+        await until(lambda: alice.node.members(room), "bob")
+        bob.node.hubs.rule(room, asks.Kick("alice"))
+        await until(lambda: "not_operator" in bob.troubles(), "bob to be refused")
+        alice.node.hubs.rule(room, asks.Slowmode(30))
+        await until(lambda: "slowmode" in bob.codes(), "slow mode")
+        alice.node.hubs.rule(room, asks.Kick("bob", reason="noise"))
+        await until(lambda: "kicked" in bob.troubles(), "bob to be out")
+        assert bob.node.room(room) is None
+
+
+async def test_the_hub_finds_what_is_older_than_what_we_have(tmp_path: Path):
+    async with hub() as server, node(tmp_path, "alice", 1) as alice:
+        room = alice.node.connect_hub(where(server))
+        await until(lambda: "hub_up" in alice.codes(), "the hub")
+        for number in range(420):
+            alice.node.post(room, Text(f"pizza number {number}"))
+        await until(lambda: len(alice.texts()) == 420, "all to be said")
+        async with node(tmp_path, "bob", 2) as bob:
+            bob.node.connect_hub(where(server))
+            await until(lambda: "caught_up" in bob.codes(), "bob to catch up")
+            with bob.node.reader() as reader:
+                assert reader.page(room, limit=500)[0].text == "pizza number 220"
+            found = await bob.node.hubs.find(room, "pizza number 7")
+            texts = [hit.said.text for hit in found.hits]
+            assert texts[-1] == "pizza number 7"
+            assert found.hits[-1].id == alice.ids()[7], "its name is the same for all"
+            first = await bob.node.hubs.find(room, "pizza")
+            assert [hit.said.text for hit in first.hits] == [f"pizza number {n}" for n in range(419, 369, -1)]
+            second = await bob.node.hubs.find(room, "pizza", first.before)
+            assert [hit.said.text for hit in second.hits] == [f"pizza number {n}" for n in range(369, 319, -1)]
+            assert not (await bob.node.hubs.find(room, "anchovies")).hits
+            with pytest.raises(UsageError):
+                await bob.node.hubs.find(room, "?!")
+            rooms = await bob.node.hubs.list_rooms(room)
+            assert [(one.room, one.members) for one in rooms.rooms] == [("lobby", 2)]
+
+
+async def test_of_several_addresses_the_next_is_used_when_one_dies_and_nothing_is_lost(tmp_path: Path):
+    history = MemoryHistory()
+    one = await serve_chat(HOST, 0, ChatSettings(id=bytes(32)), history)
+    async with hub(history, key=9) as two, node(tmp_path, "alice", 1) as alice:
+        address = HubAddress(HOST, one.port, others=((HOST, two.port),))
+        room = alice.node.connect_hub(address)
+        await until(lambda: "hub_up" in alice.codes(), "the first")
+        assert alice.node.hubs.views()[0].place == f"{HOST}:{one.port}"
+        alice.node.post(room, Text("on one"))
+        await until(lambda: alice.texts() == ["on one"], "it to be taken")
+        await one.aclose()
+        alice.node.post(room, Text("between"))
+        await until(lambda: alice.codes().count("hub_up") == 2, "the second")
+        assert alice.node.hubs.views()[0].place == f"{HOST}:{two.port}"
+        alice.node.post(room, Text("on two"))
+        await until(lambda: alice.texts()[-2:] == ["between", "on two"], "it to be taken there")
+
+
+async def test_after_sleep_a_dead_connection_is_noticed_in_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sandpiper.core.hubpulse.DOUBT_SECONDS", 0.3)
+    async with hub() as server, Tunnel(server.port, random.Random(1)) as tunnel, node(tmp_path, "alice", 1) as alice:
+        alice.node.connect_hub(HubAddress(HOST, tunnel.port))
+        await until(lambda: "hub_up" in alice.codes(), "the hub")
+        tunnel.open.clear()  # as after sleep: everything is swallowed, and nobody says so
+        alice.node.hubs.look_again()
+        await until(lambda: "hub_down" in alice.codes(), "the loss to be noticed")
+        tunnel.cut()
+        tunnel.open.set()
+        await until(lambda: alice.codes().count("hub_up") == 2, "the hub again")
+        await until(lambda: alice.node.hubs.views()[0].round_trip is not None, "an answer")
+        alice.node.hubs.look_again()
+        alice.node.post(alice.node.hubs.views()[0].rooms[0], Text("still here"))
+        await until(lambda: alice.texts() == ["still here"], "the connection to be good")
+        assert alice.codes().count("hub_down") == 1, "a hub that answers is not left"

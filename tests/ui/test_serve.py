@@ -3,89 +3,22 @@
 import contextlib
 import json
 import os
-import re
 import signal
 import socket
 import ssl
-import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typing_extensions import override
 
 from sandpiper.crypto.identity import Identity
 from sandpiper.hub.http import METRICS
-from tests.process import Process
-from tests.program import SANDPIPER
+from tests.served import HOST, WAIT, Served, trusting
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 
-HOST = "127.0.0.1"
-WAIT = 10.0
-STARTED = re.compile(r"serving the chat on port (\d+)")
-PINNED = re.compile(r"to pin: ((?:[0-9A-F]{2}:){31}[0-9A-F]{2})")
 Line = dict[str, Any]
-
-
-class Served(Process[str]):
-    """A hub, and what it tells on stderr."""
-
-    def __init__(self, home: Path, *args: str, env: dict[str, str] | None = None, most_kib: int = 0) -> None:
-        """No file may become larger than `most_kib`, as on a full disk (0: any)."""
-        self.lines: list[str] = []
-        command: tuple[str, ...] = (str(SANDPIPER), "serve", "--port", "0", "--host", HOST, *args)
-        if most_kib:
-            command = ("bash", "-c", f'ulimit -f {most_kib}; exec "$@"', "bash", *command)
-        told = {**os.environ, "SANDPIPER_HOME": str(home), **(env or {})}
-        super().__init__(subprocess.Popen(command, env=told, text=True, stderr=subprocess.PIPE))
-        self.follow(self._read)
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            with self._changed:
-                self.lines.append(line)
-                self._changed.notify_all()
-
-    @override
-    def told(self) -> str:
-        return "".join(self.lines[-30:])
-
-    def tells(self, words: str) -> None:
-        self.until(lambda me: words in "".join(me.lines), words)
-
-    @property
-    def port(self) -> int:
-        self.tells("serving the chat")
-        found = STARTED.search("".join(self.lines))
-        assert found is not None
-        return int(found[1])
-
-    @property
-    def pin(self) -> str:
-        self.tells("to pin: ")
-        found = PINNED.search("".join(self.lines))
-        assert found is not None
-        return found[1]
-
-    def get(self, path: str, scheme: str = "http") -> tuple[int, str, str]:
-        """Status, kind and body of a page."""
-        try:
-            context = _trusting() if scheme == "https" else None
-            with urllib.request.urlopen(f"{scheme}://{HOST}:{self.port}{path}", timeout=WAIT, context=context) as page:
-                return page.status, page.headers["Content-Type"], page.read().decode()
-        except urllib.error.HTTPError as exc:
-            with exc:
-                return exc.code, exc.headers["Content-Type"], exc.read().decode()
-
-    def metric(self, name: str) -> float:
-        found = re.search(rf"^sandpiper_hub_{re.escape(name)} (\S+)$", self.get("/metrics")[2], re.MULTILINE)
-        assert found is not None, name
-        return float(found[1])
 
 
 class Guest:
@@ -123,13 +56,6 @@ class Guest:
         assert self.next("nick")["text"] == f"nick set to {nick}"
 
 
-def _trusting() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
 Serve = Callable[..., Served]
 Connect = Callable[..., Guest]
 
@@ -147,7 +73,7 @@ def connect() -> Iterator[Connect]:
         def go(hub: Served, *, tls: bool = False) -> Guest:
             sock = stack.enter_context(socket.create_connection((HOST, hub.port), timeout=WAIT))
             if tls:
-                sock = stack.enter_context(_trusting().wrap_socket(sock))
+                sock = stack.enter_context(trusting().wrap_socket(sock))
             guest = Guest(sock)
             stack.callback(guest.file.close)
             return guest
@@ -203,7 +129,7 @@ def test_a_tls_greeting_in_pieces_is_put_together(serve: Serve, connect: Connect
         raw = connect(hub)
         raw.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         heard, to_say = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = _trusting().wrap_bio(heard, to_say)
+        tls = trusting().wrap_bio(heard, to_say)
         while True:
             try:
                 tls.do_handshake()
@@ -233,6 +159,30 @@ def test_health_and_metrics_are_on_the_same_port(serve: Serve, scheme: str, loop
     assert (status, kind) == (200, METRICS)
     assert "\nsandpiper_hub_guests 0\n" in body
     assert hub.get("/", scheme)[0] == 404
+
+
+def test_what_is_said_and_refused_is_counted(serve: Serve, connect: Connect):
+    hub = serve("--no-history")
+    alice, bob, carol = connect(hub), connect(hub), connect(hub)
+    for nick, guest in (("alice", alice), ("bob", bob), ("carol", carol)):
+        guest.nick(nick)
+    for number in range(10):
+        alice.send({"type": "msg", "text": f"{number}"})
+    for guest in (alice, bob, carol):
+        while guest.next("msg")["text"] != "9":
+            pass
+    before = hub.metric("deliveries_total")
+    assert before >= 30
+    for _ in range(20):
+        carol.sock.sendall(b"no line\n")
+    assert carol.rest()[-1]["code"] == "too_many_errors"
+    told = hub.get("/metrics")[2]
+    assert 'sandpiper_hub_cuts_total{why="too_many_errors"} 1\n' in told
+    assert 'sandpiper_hub_errors_total{code="not_json"} 19\n' in told
+    assert hub.metric("strikes_total") == 20
+    assert hub.metric("deliveries_total") > before
+    assert hub.metric("written_bytes_total") > hub.metric("read_bytes_total") > 20 * len(b"no line\n")
+    assert hub.metric("held_bytes") == 0
 
 
 def test_metrics_can_be_switched_off(serve: Serve):
@@ -325,15 +275,22 @@ def test_sighup_takes_over_what_it_can_and_names_the_rest(serve: Serve, connect:
     file.write_text('motd = "old"\ntls = "self-signed"\nno_history = true\n')
     hub = serve("--config", str(file))
     old = hub.pin
-    assert connect(hub).wake().line()["text"] == "old"
+    guest = connect(hub)
+    assert guest.wake().line()["text"] == "old"
     kept = tmp_path / "home" / "hub" / "tls.pem"
     kept.unlink()
     file.write_text(
-        f'motd = "new"\ntls = "self-signed"\nno_history = true\noperators = ["{key}"]\nguest_rate = 5\nconections = 1\n'
+        f'motd = "new"\ntls = "self-signed"\nno_history = true\noperators = ["{key}"]\nguest_rate = 0.1\n'
+        'guest_burst = 20\nname = "x"\nconections = 1\n'
     )
     hub.process.send_signal(signal.SIGHUP)
-    hub.tells("only a restart changes: guest_rate")
-    assert "changed: motd, operators\n" in hub.told()
+    hub.tells("only a restart changes: name")
+    assert "changed: motd, operators, guest_rate, guest_burst\n" in hub.told()
+    assert guest.line()["text"] == "new", "those who are there are told"
+    guest.send(*[{"type": "msg", "text": "x"}] * 21)
+    for _ in range(20):
+        guest.next("msg")
+    assert hub.metric("messages_total") == 20, "the rest has to wait"
     assert "'conections' is not a setting of a hub and is ignored. Did you mean connections?" in hub.told()
     assert connect(hub).wake().line()["text"] == "new"
     shown = ssl.get_server_certificate((HOST, hub.port))
@@ -357,7 +314,7 @@ def test_the_flag_wins_over_the_environment_and_that_over_the_file(serve: Serve,
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--roles", "chat,relay"], "This Sandpiper cannot serve as relay yet. Serve the chat: --roles chat"),
+        (["--second-port", "5001", "--port", "5001"], "The second port is the first one."),
         (["--guest-rate", "fast"], "--guest-rate: guest_rate cannot be 'fast': it is not a number."),
         (["--operator", "me"], "a public key: 64 hexadecimal digits"),
         (["--config", "nowhere.toml"], "There is no file nowhere.toml."),

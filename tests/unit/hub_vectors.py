@@ -38,6 +38,7 @@ def script() -> list[tuple[str, asks.Ask]]:
         ("bob", asks.History(limit=2)),
         ("bob", asks.Join("Dev")),
         ("bob", asks.Msg("waves", "dev", action=True)),
+        ("bob", asks.Find("wav", "dev")),
         ("bob", asks.Topic("dev", "birds")),
         ("carol", asks.Hello()),
         ("carol", asks.Nick("carol")),

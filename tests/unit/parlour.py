@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import json
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sandpiper.core.events import Now
 from sandpiper.hub import answering
-from sandpiper.hub.effects import Cut, Deliver, Keep, Lock, Own, Recall, Remember
-from sandpiper.hub.history import LinesBefore, MemoryHistory
+from sandpiper.hub.effects import Bar, Cut, Deliver, Keep, Lock, Own, Recall, Recollect, Remember, Search
+from sandpiper.hub.history import MemoryHistory
 from sandpiper.hub.house import House
-from sandpiper.hub.limits import ChatSettings, Pace
+from sandpiper.hub.limits import MAX_CLIENT_IDS, ChatSettings, Pace
 from sandpiper.hub.operators import ANSWERERS
 from sandpiper.wire.hub.lines import decode_chunk
 
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
 WALL = 1_735_812_345
+THEN = Now(1000.0, WALL * 1000)
 FAST = Pace(1e9, 1e9)
 SETTINGS = ChatSettings(guest_pace=FAST, address_pace=FAST, room_pace=FAST)
 
 Line = dict[str, Any]
+
+
+T = TypeVar("T")
+
+
+def at_once(asked: Coroutine[Any, Any, T]) -> T:
+    """What a history in memory answers, which waits for nothing."""
+    try:
+        asked.send(None)
+    except StopIteration as done:
+        return cast("T", done.value)
+    raise AssertionError("a history in memory waits for nothing")
 
 
 class Visitor:
@@ -76,8 +92,14 @@ class Visitor:
 class Parlour:
     """A house, its clock and its history."""
 
-    def __init__(self, settings: ChatSettings = SETTINGS, history: MemoryHistory | None = None, seed: int = 1) -> None:
-        self.now = Now(1000.0, WALL * 1000)
+    def __init__(
+        self,
+        settings: ChatSettings = SETTINGS,
+        history: MemoryHistory | None = None,
+        seed: int = 1,
+        now: Now = THEN,
+    ) -> None:
+        self.now = now
         self.history = history or MemoryHistory()
         self.house = House(settings, ANSWERERS, random.Random(seed), self.history.load(), self.now)
         self.locks: list[Lock] = []
@@ -120,20 +142,21 @@ class Parlour:
                     case Cut(guest, code):
                         assert isinstance(guest.outlet, Visitor)
                         guest.outlet.cut = code
+                    case Bar(bans):
+                        self.history.bar(bans)
+                    case Recollect():
+                        asked = self.history.sent_ids(effect.room, effect.epoch, MAX_CLIENT_IDS)
+                        answering.recollected(self.house, effect, at_once(asked))
                     case Recall():
-                        answering.recalled(self.house, effect, self._read(effect))
+                        page = self.history.read(effect.room, effect.epoch, effect.before, effect.limit)
+                        answering.recalled(self.house, effect, at_once(page))
+                    case Search():
+                        what = (effect.room, effect.epoch, effect.words, effect.before, effect.limit)
+                        answering.searched(self.house, effect, at_once(self.history.search(*what)))
                     case Lock():
                         self.locks.append(effect)
-
-    def _read(self, ask: Recall) -> LinesBefore:
-        reading = self.history.read(ask.room, ask.epoch, ask.before, ask.limit)
-        try:
-            reading.send(None)
-        except StopIteration as done:
-            page = done.value
-            assert isinstance(page, LinesBefore)
-            return page
-        raise AssertionError("a history in memory waits for nothing")
+                    case _:
+                        raise AssertionError("only in a cluster")
 
     def unlock(self, *, hashed: bytes = b"salted") -> None:
         """Do the hashing that waits: the hash of a password is itself."""

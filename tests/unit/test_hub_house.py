@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
+from sandpiper.hub.history import MemoryHistory
 from sandpiper.hub.house import Full
 from sandpiper.hub.limits import (
     CROWD,
     MAX_CLIENT_IDS,
+    MAX_PAGE_BYTES,
     MAX_ROOMS_A_GUEST,
     MAX_STRIKES,
     MAX_TAIL_BYTES,
@@ -263,6 +265,20 @@ def test_another_life_of_a_room_is_not_resumed():
     for epoch, since in (("nonsense", 0), (bob.got("joined")[0]["epoch"], 5)):
         joined = bob.ask("join", room="dev", epoch=epoch, since=since)[0]
         assert "resumed" not in joined
+
+
+def test_a_page_of_long_messages_is_shorter():
+    parlour = Parlour(history=MemoryHistory(most_bytes=4 * MAX_PAGE_BYTES))
+    alice = parlour.visitor("alice", "", "lobby")
+    text = "x" * 16_000
+    for _ in range(100):
+        alice.say(text)
+    page = alice.ask("history", limit=100)[0]
+    assert page["more"]
+    assert 60 < len(page["messages"]) <= MAX_PAGE_BYTES / len(text)
+    assert page["messages"][-1]["seq"] == 100
+    older = alice.ask("history", limit=100, before=page["messages"][0]["seq"])[0]
+    assert older["messages"][-1]["seq"] == page["messages"][0]["seq"] - 1
 
 
 def test_history_comes_in_pages():

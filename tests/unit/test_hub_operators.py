@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from sandpiper.crypto.identity import Identity
+from sandpiper.hub import guests
 from sandpiper.hub.limits import MAX_NICKS_A_KEY, MAX_STRIKES
 from tests.unit.parlour import SETTINGS, Parlour, Visitor
 
@@ -52,6 +53,18 @@ def test_a_nick_that_a_key_owns_is_nobody_elses_also_after_a_restart():
     alice = second.visitor()
     prove(alice, ALICE)
     assert alice.ask("nick", nick="alice")[0]["nick"] == "alice"
+
+
+def test_of_too_many_nicks_the_ones_that_were_taken_first_are_free_again(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(guests, "MAX_OWNED_NICKS", 3)
+    parlour = Parlour(OWNED)
+    alice = parlour.visitor()
+    prove(alice, ALICE)
+    for n in range(4):
+        alice.ask("nick", nick=f"alice{n}")
+    house = parlour.house
+    assert [house.guests.owner(f"alice{n}") for n in range(4)] == [None, ALICE.key, ALICE.key, ALICE.key]
+    assert house.guests.owned(ALICE.key) == ("alice1", "alice2", "alice3")
 
 
 def test_a_key_owns_a_few_nicks_and_no_anonymous_ones():

@@ -18,6 +18,7 @@ from sandpiper.cli.entry import run
 from sandpiper.cli.founding import go_style, p2pchat
 from sandpiper.cli.lookups import doctor, history, peers, rooms
 from sandpiper.cli.options import EXIT_OK, Options, chatting, everywhere, network, put
+from sandpiper.cli.relaying import relay
 from sandpiper.cli.serving import serve
 from sandpiper.cli.settings import config
 from sandpiper.cli.start import chat
@@ -53,7 +54,7 @@ def completion(shell: str) -> int:
     return EXIT_OK
 
 
-for _command in (connect, server, history, rooms, peers, doctor, config, serve):
+for _command in (connect, server, history, rooms, peers, doctor, config, serve, relay):
     sandpiper.add_command(_command)
 
 

@@ -10,6 +10,7 @@ import click
 from sandpiper.cli.options import Options, pass_options, switch, together
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from sandpiper.cli.options import Decorator
@@ -29,7 +30,7 @@ def _flag(*declarations: str, help: str, value: bool = True) -> Decorator:
 listening = together(
     _option("--host", metavar="ADDR", multiple=True, help="Address to listen on; repeatable. Without it: all."),
     _option("--port", metavar="PORT", help="TCP port for everything; 5000 if nothing is said."),
-    _option("--roles", metavar="ROLES", help="What to serve; only chat exists so far."),
+    _option("--roles", metavar="ROLES", help="What to serve, of chat,rendezvous,relay; chat without it."),
     _option("--name", metavar="NAME", help="What the hub calls itself."),
     _option("--motd", metavar="TEXT", help="What everybody is told who comes in."),
     _option("--tls", metavar="self-signed", help="Make a certificate, and print its fingerprint for pinning."),
@@ -56,11 +57,26 @@ keeping = together(
     _option("--data", metavar="DIR", help="Directory of the hub's key, certificate and history."),
     _option("--history", metavar="FILE", help="File of the history; history.db in the data directory without it."),
     _flag("--no-history", help="Keep the newest messages in memory only."),
-    _flag("--durable", help="Have the disk confirm every write; messages do not wait for it."),
+    _flag("--durable", help="Tell no message before the disk has it, also if the power fails."),
     _option("--keep-days", metavar="N", help="Days that messages are kept; 0: for ever."),
     _option("--keep-mb", metavar="N", help="MiB of messages kept; 0: all."),
     _option("--metrics", metavar="WHO", help="Who may read /metrics: local, all or off."),
     _flag("--no-uvloop", "uvloop", value=False, help="Python's own event loop, also where uvloop is installed."),
+)
+introducing = together(
+    _option("--second-port", metavar="PORT", help="Another port, by which peers tell their kind of NAT."),
+    _option("--joins-a-minute", metavar="N", help="Rooms by code that an address enters a minute."),
+    _option("--code-hours", metavar="N", help="Hours that a code can be used."),
+    _option("--bridges", metavar="N", help="Bridges of the relay at once."),
+    _option("--bridges-an-address", metavar="N", help="Connections of bridges of one address."),
+    _option("--relay-rate", metavar="N", help="MiB a second that the relay takes from an address."),
+    _option("--relay-burst", metavar="N", help="MiB at once that the relay takes from an address."),
+)
+clustering = together(
+    _option("--bus", metavar="URLS", help="NATS servers (nats://HOST:4222,…) of a cluster of hubs; or: embedded."),
+    _option("--bus-name", metavar="NAME", help="What the cluster is called there; sandpiper without it."),
+    _option("--bus-creds", metavar="FILE", help="NATS credentials; a token is in SANDPIPER_HUB_BUS_TOKEN."),
+    _option("--bus-replicas", metavar="N", help="Copies on NATS servers: 1, 3 or 5."),
 )
 
 
@@ -69,6 +85,8 @@ keeping = together(
 @listening
 @admitting
 @keeping
+@introducing
+@clustering
 @switch("--debug", help="Tell and log more of what happens inside.")
 @switch("--quiet", "-q", "quiet", help="Log into the file only, not on stderr.")
 @pass_options
@@ -79,7 +97,6 @@ def serve(options: Options, /, file: str, **flags: object) -> int:
     SANDPIPER_HUB_NAME. The password never stands on the command line: --password-file or SANDPIPER_HUB_PASSWORD.
     SIGHUP has the settings read again; SIGTERM says goodbye to everybody and ends.
     """
-    from sandpiper.config import Paths
     from sandpiper.hub.settings import load
 
     if flags["port"] is None:
@@ -88,13 +105,20 @@ def serve(options: Options, /, file: str, **flags: object) -> int:
     def read_again() -> LoadedHub:
         return load(flags, file)
 
+    return run(options, read_again)
+
+
+def run(options: Options, read_again: Callable[[], LoadedHub]) -> int:
+    """Serve with what `read_again` settles, now and at every reload; the exit code."""
+    from sandpiper.config import Paths
+
     paths, loaded = Paths.find(), read_again()
     _log(options, paths)
     for warning in loaded.warnings:
         options.narrate(warning)
-    from sandpiper.hub.serve import serve as run
+    from sandpiper.hub.serve import serve as run_hub
 
-    return run(loaded, _data(loaded, paths), read_again)
+    return run_hub(loaded, _data(loaded, paths), read_again)
 
 
 def _data(loaded: LoadedHub, paths: Paths) -> Path:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from sandpiper.store.profile import Profile
 
 
-def chat(options: Options, *, hub: str = "") -> int:
-    """Chat until the end, on the whole screen where there is one, with a `hub` (its address) or without; the exit
-    code.
+def chat(options: Options, *, hub: str = "", password: str = "") -> int:
+    """Chat until the end, on the whole screen where there is one, with a `hub` (its address, and a password
+    to try where one is wanted) or without; the exit code.
     """
     from sandpiper.faces import logs
 
@@ -34,22 +34,23 @@ def chat(options: Options, *, hub: str = "") -> int:
         options.narrate(problem)
     on_terminal = not options.json and not _is_dumb() and is_terminal(sys.stdin) and is_terminal(sys.stdout)
     if not on_terminal or not is_terminal(sys.stderr) or "plain" in switches:  # the screen is drawn on stderr
-        return _line_mode(options, paths, loaded, narrator, prompt=on_terminal, hub=hub)
+        return _line_mode(options, paths, loaded, narrator, prompt=on_terminal, hub=hub, password=password)
     if narrator is not None:
         import logging
 
         logging.getLogger().removeHandler(narrator)  # the screen is no place for a log; the file has it all
         logging.raiseExceptions = False
-    return _full_screen(options, paths, loaded, log_file=None if problem else paths.log_dir / "sandpiper.log", hub=hub)
+    log_file = None if problem else paths.log_dir / "sandpiper.log"
+    return _full_screen(options, paths, loaded, log_file=log_file, hub=hub, password=password)
 
 
 def _line_mode(
-    options: Options, paths: Paths, loaded: Loaded, narrator: Narrator | None, *, prompt: bool, hub: str
+    options: Options, paths: Paths, loaded: Loaded, narrator: Narrator | None, *, prompt: bool, hub: str, password: str
 ) -> int:
     import asyncio
 
     from sandpiper.faces import line
-    from sandpiper.faces.settings import LineSettings, node_settings
+    from sandpiper.faces.settings import LineSettings, Secret, node_settings
 
     settings, switches = loaded.settings, options.switches
     chosen = LineSettings(
@@ -61,6 +62,7 @@ def _line_mode(
         linger=settings.linger,
         history_lines=settings.history_lines,
         hub=hub,
+        password=Secret(password),
     )
     network_settings = node_settings(settings, multicast="no_multicast" not in switches)
     asked = can_ask(options)
@@ -69,9 +71,11 @@ def _line_mode(
         return asyncio.run(line.run(profile, network_settings, chosen, narrator))
 
 
-def _full_screen(options: Options, paths: Paths, loaded: Loaded, *, log_file: Path | None, hub: str) -> int:
+def _full_screen(
+    options: Options, paths: Paths, loaded: Loaded, *, log_file: Path | None, hub: str, password: str
+) -> int:
     from sandpiper.config import set_value
-    from sandpiper.faces.settings import TuiSettings, node_settings
+    from sandpiper.faces.settings import Secret, TuiSettings, node_settings
     from sandpiper.faces.tui.background import chosen_theme
     from sandpiper.faces.tui.curtain import Curtain
     from sandpiper.faces.tui.palettes import PALETTES
@@ -87,6 +91,7 @@ def _full_screen(options: Options, paths: Paths, loaded: Loaded, *, log_file: Pa
         notify=settings.notify,
         keys=settings.keys,
         hub=hub,
+        password=Secret(password),
         quiet="quiet" in switches,
         log_file=log_file,
         config_file=paths.config_file,

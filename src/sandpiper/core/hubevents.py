@@ -6,10 +6,12 @@ from typing import Literal
 
 from msgspec import Struct
 
-from sandpiper.wire.hub.answers import Kept, Member, RoomLine
+from sandpiper.wire.hub.answers import Kept, Member, RoomLine, Said
 
-FINAL = frozenset({"banned", "replaced", "kicked"})
+FINAL = frozenset({"banned", "replaced", "kicked", "locked", "wrong_password", "tls_only", "not_served"})
 """Codes of a connection's end after which coming back would be rude, or would go on for ever."""
+LOCKED = frozenset({"locked", "wrong_password"})
+"""Codes of errors that a password would help against."""
 ROOM_REFUSED = frozenset({"locked", "wrong_password", "banned", "room_full", "too_many_rooms", "bad_room_name"})
 """Codes of errors after which we are not in the room that they name."""
 
@@ -121,10 +123,40 @@ class HubUnsent(Struct, frozen=True):
 
 
 class HubMissing(Struct, frozen=True):
-    """So many messages of a room cannot be had any more."""
+    """Messages of a room that were said while we were away are not here: there are too many, or the hub did not give
+    them.
+    """
 
     room: str
-    count: int
+
+
+class HubLocked(Struct, frozen=True):
+    """A password is needed for a room, or (empty) for the hub itself; `wrong`: there was one, and it is another."""
+
+    room: str
+    text: str
+    wrong: bool
+
+
+class HubFound(Struct, frozen=True):
+    """What a search has found: messages, the newest first. `more`: ask for them with this `before`; not `whole`: what
+    was said last could not all be searched.
+    """
+
+    room: str
+    life: str
+    lines: tuple[tuple[int, Said], ...]
+    more: bool
+    before: int
+    whole: bool
+
+
+class HubNotFound(Struct, frozen=True):
+    """The search could not be done."""
+
+    room: str
+    code: str
+    text: str
 
 
 class HubCaughtUp(Struct, frozen=True):
@@ -185,6 +217,7 @@ class HubNote(Struct, frozen=True):
 
 HubNotice = (
     HubUp | HubDown | HubKnown | HubNick | HubRoomIn | HubRoomOut | HubHeard | HubSent | HubUnsent | HubMissing
-    | HubCaughtUp | HubMembers | HubCame | HubRenamed | HubTyping | HubRooms | HubNote
+    | HubCaughtUp | HubLocked | HubFound | HubNotFound | HubMembers | HubCame | HubRenamed | HubTyping | HubRooms
+    | HubNote
 )  # fmt: skip
 HubEffect = HubDial | HubWrite | HubHangUp | HubNotice

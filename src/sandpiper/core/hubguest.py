@@ -1,4 +1,4 @@
-"""One guest on one hub, over however many connections: what we say, what we believe. Pure; page: docs/protocol/hub.md.
+"""One guest on one hub, over however many connections: when we connect, who we are, what the hub's lines mean. Pure.
 
     guest.connected(now)            # or lost(reason, now) when dialling failed or the connection ended
     guest.take(lines, now)          # what came
@@ -6,8 +6,7 @@
     guest.say("lobby", "hi")        # and other wishes, connected or not
     for effect in guest.flush(): …  # after each of them, in order
 
-What we say waits until its room has caught up, so that our own lines that the hub had taken before a connection was
-lost are seen first, and only the others are said again.
+What is said in the rooms is in `hubtalk`. Page: docs/protocol/hub.md.
 """
 
 from __future__ import annotations
@@ -16,17 +15,16 @@ from typing import TYPE_CHECKING
 
 from sandpiper.core import hubevents as told
 from sandpiper.core.backoff import Backoff
-from sandpiper.core.hubcatchup import CatchUp
 from sandpiper.core.hubgreeting import Greeting, Signer
-from sandpiper.core.hublines import MAX_SENTENCE, FoundingNick, Line, Unknown, members_of, read, read_page, rooms_of
+from sandpiper.core.hublines import MAX_SENTENCE, FoundingNick, Line, Unknown, members_of, read, rooms_of
+from sandpiper.core.hubpulse import Pulse
 from sandpiper.core.hubroom import HubRoom, Mark, Numbered
-from sandpiper.core.hubunsaid import Unsaid
+from sandpiper.core.hubtalk import Out, Talk
 from sandpiper.errors import RemoteProtocolError, TrustError, UsageError
 from sandpiper.wire.hub import LOBBY
 from sandpiper.wire.hub import answers as their
 from sandpiper.wire.hub import asks as our
-from sandpiper.wire.hub.lines import encode_asks
-from sandpiper.wire.text import clean_line, clean_nick, clean_topic
+from sandpiper.wire.text import clean_line, clean_nick
 
 if TYPE_CHECKING:
     import random
@@ -36,8 +34,6 @@ if TYPE_CHECKING:
 
 REDIAL_FIRST, REDIAL_MOST = 0.5, 60.0  # seconds
 STABLE_SECONDS = 10.0  # a connection that has lasted so long was a good one: the next wait is short again
-PING_SECONDS = 45.0  # silence of the hub after which it is pinged; it pings us after 30 s, so this is seldom needed
-SILENCE_SECONDS = 75.0  # silence after which it is gone
 MAX_STRIKES = 20  # lines of one connection that could not be read: that is no hub
 MAX_ROOMS = 20  # as many as a hub lets a guest be in
 
@@ -68,40 +64,35 @@ class HubGuest:
         self.founding = False
         self.proved = False
         """The hub knows that our key is ours, in this connection."""
-        self.rooms: dict[str, HubRoom] = {mark.room: HubRoom(mark.room, mark=mark) for mark in rooms}
-        self.unsaid = Unsaid(rng)
+        self.password = ""
+        """The hub's own, where it has one."""
+        self._out = Out()
+        self._talk = Talk(self._out, rng, rooms)
+        self.rooms: dict[str, HubRoom] = self._talk.rooms
+        self.unsaid = self._talk.unsaid
         self._wanted = nick
         self._rng = rng
         self._signer = signer
         self._hub_id = hub_id
         self._greeting = Greeting(nick, signer, hub_id, now)
-        self._catch_up = CatchUp()
+        self._pulse = Pulse(now)
         self._backoff = Backoff(REDIAL_FIRST, REDIAL_MOST)
         self._redial = now
-        self._heard = now
-        self._pinged = False
         self._up_since: float | None = None
         self._strikes = 0
+        self._unlocking = False  # the password was said; a hub that has none any more does not understand that
         self._last_error = _NO_ERROR  # what came last, if it was one
-        self._asks: list[our.Ask] = []
-        self._out: list[HubEffect] = []
+
+    @property
+    def round_trip(self) -> float | None:
+        """The last measured one, in seconds, while we are on the hub."""
+        return self._pulse.round_trip if self.phase == "up" else None
 
     # ------------------------------------------------------------ what is to be done
 
     def flush(self) -> list[HubEffect]:
         """Everything that is to be done and told, in order."""
-        self._write()
-        out, self._out = self._out, []
-        return out
-
-    def _write(self) -> None:
-        if self._asks:
-            self._out.append(told.HubWrite(encode_asks(self._asks)))
-            self._asks.clear()
-
-    def _tell(self, effect: HubEffect) -> None:
-        self._write()
-        self._out.append(effect)
+        return self._out.flush()
 
     def deadline(self) -> float | None:
         """When `tick` has to be called, in seconds."""
@@ -111,9 +102,8 @@ class HubGuest:
             case "greeting":
                 return self._greeting.by
             case "up" if not self.founding:
-                silent = self._heard + (SILENCE_SECONDS if self._pinged else PING_SECONDS)
-                page = self._catch_up.deadline()
-                return silent if page is None else min(silent, page)
+                pulse, talk = self._pulse.deadline(), self._talk.deadline()
+                return pulse if talk is None else min(pulse, talk)
             case _:
                 return None
 
@@ -122,33 +112,34 @@ class HubGuest:
         due = self.deadline()
         if due is None or now < due:
             return
-        page = self._catch_up.deadline()
         if self.phase == "down":
             self.phase = "dialling"
-            self._tell(told.HubDial())
+            self._out.tell(told.HubDial())
         elif self.phase == "greeting":
             self._greeting.late(now)
             self._greeted(now)
-        elif page is not None and now >= page:
-            ask = self._catch_up.tick(now)
-            room = self._catch_up.room
-            if ask is not None:
-                self._asks.append(ask)
-            elif room is not None:
-                self._got(room, room.give_up(), now)
-        elif self._pinged:
-            self._cut("The hub has said nothing for too long.", now)
         else:
-            self._pinged = True
-            self._asks.append(our.Ping(1))
+            self._talk.tick(now)
+            match self._pulse.tick(now):
+                case "gone":
+                    self._cut("The hub has said nothing for too long.", now)
+                case "ping":
+                    self._out.ask(our.Ping(self._pulse.ping(now)))
+                case "wait":
+                    pass
 
     # ------------------------------------------------------------ the connection
 
-    def connected(self, now: float) -> None:
-        """`HubDial` was done."""
+    def connected(self, now: float, hub_id: bytes | None = None) -> None:
+        """`HubDial` was done. `hub_id`: the key of the hub at this address, when there are several addresses."""
         self.phase = "greeting"
+        if hub_id is not None:
+            self._hub_id = hub_id
         self._greeting = Greeting(self._wanted, self._signer, self._hub_id, now)
         self._strikes, self._last_error = 0, _NO_ERROR
+        self._unlocking = bool(self.password)
+        if self._unlocking:
+            self._out.ask(our.Password(self.password))
         self._greeted(now)
 
     def lost(self, reason: str, now: float, *, final: bool = False) -> None:
@@ -156,46 +147,47 @@ class HubGuest:
         if self.phase in ("down", "over"):
             return
         self.phase = "down"
-        self._asks.clear()
+        self._out.unsay()
         if self._up_since is not None and now >= self._up_since + STABLE_SECONDS:
             self._backoff.reset()
         self._up_since = None
-        self._catch_up.stop()
-        for room in self.rooms.values():
-            room.lost()
-        if self.founding:  # nothing would tell such a hub that it had them already
-            for client_id in self.unsaid.ids(sent=True):
-                self._not_said(client_id, "unsure", "The connection was lost; nobody knows whether it was said.")
-        self.unsaid.lost()
+        self._talk.stop()
         last, self._last_error = self._last_error, _NO_ERROR
         if final or last.code in told.FINAL:
             self._end(last.text or reason)
             return
         wait = self._backoff.next(self._rng)
         self._redial = now + wait
-        self._tell(told.HubDown(last.text or reason, wait))
+        self._out.tell(told.HubDown(last.text or reason, wait))
 
     def _cut(self, reason: str, now: float, *, final: bool = False) -> None:
-        self._tell(told.HubHangUp(reason))
+        self._out.tell(told.HubHangUp(reason))
         self.lost(reason, now, final=final)
 
     def _end(self, reason: str) -> None:
         self.phase = "over"
-        for client_id in self.unsaid.ids():
-            self._not_said(client_id, "over", reason)
-        self._tell(told.HubDown(reason, None))
+        self._talk.end(reason)
+        self._out.tell(told.HubDown(reason, None))
 
     def again(self, now: float) -> None:
-        """Try at once, whatever the wait was: the person wants it, or the network has changed."""
+        """Try at once, whatever the wait was: the person wants it."""
         if self.phase in ("down", "over"):
             self._backoff.reset()
             self.phase, self._redial = "down", now
+
+    def doubt(self, now: float) -> None:
+        """The network has changed, or the machine has slept: try at once, or see whether the hub is still there."""
+        if self.phase == "down":
+            self.again(now)
+        elif self.phase == "up" and not self.founding:
+            self._pulse.doubt(now)
+            self._out.ask(our.Ping(self._pulse.ping(now)))
 
     def close(self) -> None:
         """Leave the hub for good."""
         if self.phase != "over":
             if self.phase in ("greeting", "up"):
-                self._tell(told.HubHangUp("left"))
+                self._out.tell(told.HubHangUp("left"))
             self._end("You have left it.")
 
     # ------------------------------------------------------------ who we are
@@ -203,38 +195,33 @@ class HubGuest:
     def _greeted(self, now: float) -> None:
         """The greeting has gone on: say what it wants said, and go where we want to be when it is done."""
         greeting = self._greeting
-        self._asks += greeting.asks
+        self._out.ask(*greeting.asks)
         greeting.asks.clear()
         if greeting.hub_id != self._hub_id:
             self._hub_id = greeting.hub_id
-            self._tell(told.HubKnown(self._hub_id))
+            self._out.tell(told.HubKnown(self._hub_id))
         if not greeting.done:
             return
         self.phase, self._up_since = "up", now
-        self._heard, self._pinged = now, False
+        self._pulse = Pulse(now)
         self.hub, self.nick = greeting.hub, greeting.nick
         self.founding, self.proved = greeting.founding, greeting.proved
-        self._tell(told.HubUp(self.hub, self.nick, self.founding, self.proved))
+        self._out.tell(told.HubUp(self.hub, self.nick, self.founding, self.proved))
         if greeting.refused_with:
-            self._tell(told.HubNote("", "nick_taken", greeting.refused_with, refused=True))
+            self._out.tell(told.HubNote("", "nick_taken", greeting.refused_with, refused=True))
         elif self.nick != self._wanted:
-            self._tell(told.HubNick(self.nick, self._wanted))
+            self._out.tell(told.HubNick(self.nick, self._wanted))
         if not self.founding:
-            self._asks += [room.join() for room in self.rooms.values()]
-            return
-        for name in [name for name in self.rooms if name != LOBBY]:
-            self._out_of(name, "one_room", "This hub has one room, the lobby.")
-        self.rooms.setdefault(LOBBY, HubRoom(LOBBY)).inside = True
-        self._tell(told.HubRoomIn(LOBBY, "", "", 0, False, 0, False))
-        self._pump()
+            self._out.ask(our.Ping(self._pulse.ping(now)))
+        self._talk.begin(self.nick, founding=self.founding, proved=self.proved)
 
     def _named(self, nick: str, now: float) -> None:
         if self.phase == "greeting":
             self._greeting.named(nick)
             self._greeted(now)
         elif nick and nick != self.nick:
-            self.nick = nick
-            self._tell(told.HubNick(nick, self._wanted))
+            self.nick = self._talk.nick = nick
+            self._out.tell(told.HubNick(nick, self._wanted))
 
     # ------------------------------------------------------------ what comes
 
@@ -243,7 +230,8 @@ class HubGuest:
         for raw in lines:
             if self.phase not in ("greeting", "up"):
                 return
-            self._heard, self._pinged, self._last_error = now, False, _NO_ERROR
+            self._pulse.heard(now)
+            self._last_error = _NO_ERROR
             try:
                 self._line(read(raw), now)
             except TrustError as exc:
@@ -254,16 +242,16 @@ class HubGuest:
                     self._cut(f"It does not speak as a hub does: {exc}", now)
 
     def _line(self, line: Line, now: float) -> None:
-        greeting = self._greeting
+        greeting, talk = self._greeting, self._talk
         match line:
             case their.Said(seq=0):
                 self._unnumbered(line, now)
             case their.Said() | their.Edited() | their.Retracted() | their.Reacted():
-                self._numbered(line.room, Numbered(line.seq, line), now)
+                talk.numbered(line.room, Numbered(line.seq, line), now)
             case their.TopicSet(room=name, seq=seq) if seq:
-                self._numbered(name, Numbered(seq, line), now)
+                talk.numbered(name, Numbered(seq, line), now)
             case Unknown(room=name, seq=seq) if seq:
-                self._numbered(name, Numbered(seq, None), now)
+                talk.numbered(name, Numbered(seq, None), now)
             case their.Error():
                 self._error(line, now)
             case their.HelloBack():
@@ -283,159 +271,73 @@ class HubGuest:
             case FoundingNick():
                 self._named("", now)
             case their.Pinged(n=n):
-                self._asks.append(our.Pong(n))
+                self._out.ask(our.Pong(n))
+            case their.Ponged(n=n):
+                self._pulse.pong(n, now)
             case their.Joined():
-                self._joined(line, now)
+                talk.joined(line, now)
             case their.Left(room=name, code=code, text=text):
-                self._out_of(name or LOBBY, clean_line(code, MAX_SENTENCE), clean_line(text, MAX_SENTENCE))
-                self._next_page(now)
+                talk.put_out(name or LOBBY, clean_line(code, MAX_SENTENCE), clean_line(text, MAX_SENTENCE), now)
             case their.Notice(room=name):
                 self._notice(name or LOBBY, line)
             case their.Ack(client_id=client_id, seq=seq):
-                self._said(client_id, seq)
-                self._pump()
+                talk.said(client_id, seq)
             case their.Page():
-                self._page(line, now)
+                talk.page(line, now)
+            case their.FoundLines():
+                talk.found(line, now)
             case their.WhoList(room=name) if (room := self.rooms.get(name or LOBBY)) is not None:
-                self._tell(room.listed(members_of(line), line.count))
+                self._out.tell(room.listed(members_of(line), line.count))
             case their.RoomList():
-                self._tell(told.HubRooms(rooms_of(line), max(0, line.more)))
+                self._out.tell(told.HubRooms(rooms_of(line), max(0, line.more)))
             case their.TypingSeen(nick=nick, room=name) if (name or LOBBY) in self.rooms:
-                self._tell(told.HubTyping(name or LOBBY, clean_nick(nick)))
+                self._out.tell(told.HubTyping(name or LOBBY, clean_nick(nick)))
             case _:
                 pass
+
+    def _unnumbered(self, said: their.Said, now: float) -> None:
+        """What founding hubs say while we have no nick is not for us yet."""
+        if self.phase == "greeting":
+            self._greeting.said(now)
+            self._greeted(now)
+        elif self.founding:
+            self._talk.unnumbered(said)
 
     def _error(self, error: their.Error, now: float) -> None:
         self._last_error = error  # why the connection ends, if it does so next
         room = self.rooms.get(error.room or LOBBY)
         if error.client_id in self.unsaid:
-            self._not_said(error.client_id, error.code, error.text)
-            self._pump()
+            self._talk.not_said(error.client_id, error.code, error.text)
+            self._talk.pump()
         elif self.phase == "greeting":
-            if self._greeting.refused(error, now):
+            if error.code in told.LOCKED and not error.room:
+                self._out.tell(told.HubLocked("", error.text, error.code == "wrong_password" and bool(self.password)))
+                self.password = ""
+                self._cut(error.text, now, final=True)
+            elif self._unlocking and error.code in ("unknown_type", "not_valid"):
+                self._unlocking = False
+            elif self._greeting.refused(error, now):
                 self._greeted(now)
             else:
-                self._tell(told.HubNote("", error.code, error.text, refused=True))
+                self._out.tell(told.HubNote("", error.code, error.text, refused=True))
         elif error.code in ("nick_taken", "bad_nick"):
             self._wanted = self.nick
-            self._tell(told.HubNote("", error.code, error.text, refused=True))
+            self._out.tell(told.HubNote("", error.code, error.text, refused=True))
         elif error.room and room is not None and not room.inside and error.code in told.ROOM_REFUSED:
             self._last_error = _NO_ERROR
-            self._out_of(room.name, error.code, error.text)
-        elif error.code != "busy" or not self._catch_up.busy(error.room, now):
+            self._talk.out_of(room.name, error.code, error.text)
+            if error.code in told.LOCKED:
+                self._out.tell(told.HubLocked(room.name, error.text, error.code == "wrong_password"))
+        elif not self._talk.refused(error, now):
             name = room.name if room is not None else ""
-            self._tell(told.HubNote(name, error.code, error.text, refused=True))
-
-    # ------------------------------------------------------------ rooms
-
-    def _joined(self, answer: their.Joined, now: float) -> None:
-        room = self.rooms.get(answer.room or LOBBY)
-        if room is None or self.founding:
-            return
-        room.joined(answer)
-        room.topic, room.count = clean_topic(answer.topic), max(0, answer.members)
-        state = (answer.operator, max(0, answer.slowmode), answer.resumed)
-        self._tell(told.HubRoomIn(room.name, room.life, room.topic, room.count, *state))
-        self._asks.append(our.Who(room.shown))
-        self._next_page(now)
-        self._pump()
-
-    def _out_of(self, name: str, code: str, text: str) -> None:
-        room = self.rooms.pop(name, None)
-        if room is None:
-            return
-        for client_id in self.unsaid.ids(name):
-            self._not_said(client_id, code or "left", text or "You have left the room.")
-        if self._catch_up.room is room:
-            self._catch_up.stop()
-        self._tell(told.HubRoomOut(name, code, text))
+            self._out.tell(told.HubNote(name, error.code, error.text, refused=True))
 
     def _notice(self, name: str, notice: their.Notice) -> None:
         room = self.rooms.get(name)
-        if notice.code == "closing":
-            self._tell(told.HubNote("", "closing", notice.text))
+        if notice.code in ("closing", "motd"):
+            self._out.tell(told.HubNote("", notice.code, notice.text))
         elif room is not None and room.inside:
-            self._tell(room.noticed(notice))
-
-    # ------------------------------------------------------------ what is said
-
-    def _numbered(self, name: str, line: Numbered, now: float) -> None:
-        room = self.rooms.get(name or LOBBY)
-        if room is not None and room.inside and line.seq:
-            behind = room.behind
-            self._tell_lines(room, room.take(line))
-            if room.behind and not behind:
-                self._next_page(now)
-
-    def _tell_lines(self, room: HubRoom, lines: Iterable[Numbered]) -> None:
-        for seq, kept in lines:
-            if kept is None:
-                continue
-            client_id = kept.client_id if isinstance(kept, their.Said) else ""
-            ours = client_id in self.unsaid
-            if isinstance(kept, their.TopicSet):
-                room.topic = kept.text
-            mine = ours or (self.proved and kept.nick == self.nick)
-            self._tell(told.HubHeard(room.name, room.life, seq, kept, mine, seq <= room.before_us))
-            if ours:
-                self._said(client_id, seq)
-        self._pump()  # not before: the next of these lines may be ours as well
-
-    def _unnumbered(self, said: their.Said, now: float) -> None:
-        """Founding hubs have no numbers; what they say while we have no nick is not for us yet."""
-        if self.phase == "greeting":
-            self._greeting.said(now)
-            self._greeted(now)
-        elif self.founding and said.text.strip():
-            ours = self.unsaid.find(said.text) if said.nick == self.nick else ""
-            self._tell(told.HubHeard(LOBBY, "", 0, said, bool(ours), False))
-            if ours:
-                self._said(ours, 0)
-                self._pump()
-
-    def _said(self, client_id: str, seq: int) -> None:
-        if client_id in self.unsaid:
-            room, _ = self.unsaid.take(client_id)
-            self._tell(told.HubSent(room, client_id, seq))
-
-    def _not_said(self, client_id: str, code: str, reason: str) -> None:
-        room, text = self.unsaid.take(client_id)
-        self._tell(told.HubUnsent(room, client_id, text, code, reason))
-
-    def _pump(self) -> None:
-        """Say what waits, as far as the hub takes it."""
-        if self.phase != "up":
-            return
-        for msg in self.unsaid.due(self._ready):
-            self._asks.append(our.Msg(msg.text) if self.founding else msg)
-
-    def _ready(self, name: str) -> bool:
-        room = self.rooms.get(name)
-        return room is not None and room.inside and not room.behind
-
-    # ------------------------------------------------------------ what was missed
-
-    def _next_page(self, now: float) -> None:
-        ask = self._catch_up.begin(self.rooms.values(), now)
-        if ask is not None:
-            self._asks.append(ask)
-
-    def _page(self, page: their.Page, now: float) -> None:
-        room = self._catch_up.expects(page.room or LOBBY, page.epoch)
-        if room is not None:
-            self._got(room, room.page(read_page(page.messages), more=page.more), now)
-
-    def _got(self, room: HubRoom, got: tuple[list[Numbered], int], now: float) -> None:
-        lines, missing = got
-        self._catch_up.stop()
-        if missing:
-            self._tell(told.HubMissing(room.name, missing))
-        self._tell_lines(room, lines)
-        if not room.behind and room.received:
-            self._tell(told.HubCaughtUp(room.name, room.received))
-            room.received = 0
-        self._next_page(now)
-        self._pump()
+            self._out.tell(room.noticed(notice))
 
     # ------------------------------------------------------------ wishes
 
@@ -445,14 +347,9 @@ class HubGuest:
         Raises:
             UsageError: we do not mean to be in that room, or too much waits already.
         """
-        room = self.rooms.get(name)
-        if room is None or self.phase == "over":
+        if self.phase == "over":
             raise UsageError(f"You are not in {name} on this hub; nothing was sent.", code="not_in_room")
-        if self.founding and action:
-            text, action = f"* {self.nick} {text}", False
-        client_id = self.unsaid.add(name, our.Msg(text, room.shown, "", reply_to, action))
-        self._pump()
-        return client_id
+        return self._talk.say(name, text, action=action, reply_to=reply_to)
 
     def ask(self, ask: our.Ask) -> None:
         """Have the hub do anything else: list rooms, set a topic, change a message, an operator's command.
@@ -460,11 +357,23 @@ class HubGuest:
         Raises:
             UsageError: we are not connected, or the hub cannot do that.
         """
+        self._must_be_up()
+        self._out.ask(ask)
+
+    def find(self, name: str, words: str, before: int, limit: int, now: float) -> None:
+        """Search a room's history on the hub; `HubFound` or `HubNotFound` follows.
+
+        Raises:
+            UsageError: we are not connected or not in that room, or a search is on its way already.
+        """
+        self._must_be_up()
+        self._talk.find(name, words, before, limit, now)
+
+    def _must_be_up(self) -> None:
         if self.phase != "up":
             raise UsageError("The hub cannot be reached now.", hint="Try again in a moment.", code="not_connected")
         if self.founding:
             raise UsageError("This hub does nothing but pass messages on.", code="founding_hub")
-        self._asks.append(ask)
 
     def join(self, name: str, password: str = "", mark: Mark | None = None) -> None:
         """Be in a room (its name is normalised), now and after every reconnect.
@@ -476,24 +385,16 @@ class HubGuest:
             raise UsageError("This hub has one room, the lobby.", code="founding_hub")
         if name not in self.rooms and len(self.rooms) >= MAX_ROOMS:
             raise UsageError(f"You are in {MAX_ROOMS} rooms of this hub.", hint="Leave one first: /leave")
-        room = self.rooms.setdefault(name, HubRoom(name, "", mark))
-        room.password = password or room.password
-        if self.phase == "up" and not self.founding and not room.inside:
-            self._asks.append(room.join())
+        self._talk.join(name, password, mark)
 
     def leave(self, name: str, now: float) -> None:
         """Be in a room no longer."""
-        room = self.rooms.get(name)
-        if room is not None:
-            if self.phase == "up" and not self.founding:
-                self._asks.append(our.Leave(room.shown))
-            self._out_of(name, "", "")
-            self._next_page(now)
+        self._talk.leave(name, now)
 
     def rename(self, nick: str) -> None:
         """Be called `nick` (already checked) from now on, if the hub lets us."""
         self._wanted = nick
         if self.phase == "up":
-            self._asks.append(our.Nick(nick))
+            self._out.ask(our.Nick(nick))
         if self.phase != "up" or self.founding:
-            self.nick = nick
+            self.nick = self._talk.nick = nick

@@ -116,6 +116,15 @@ def read_page(raw: Raw) -> list[Numbered]:
     return found
 
 
+def read_found(raw: Raw, most: int) -> list[tuple[int, Said]]:
+    """The messages that a search has found, at most so many, each with its number.
+
+    Raises:
+        BadAnswer: it is no list.
+    """
+    return [(seq, kept) for seq, kept in read_page(raw) if isinstance(kept, Said)][:most]
+
+
 def _ts(ts: int) -> int:
     return min(max(ts, 0), MAX_TS)
 

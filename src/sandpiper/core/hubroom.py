@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sandpiper.core.hubevents import HubCame, HubMembers, HubNote, HubRenamed
 from sandpiper.wire.hub import LOBBY
-from sandpiper.wire.hub.answers import Member, Said
+from sandpiper.wire.hub.answers import Edited, Member, Said
 from sandpiper.wire.hub.asks import History, Join
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 PAGE = 200  # messages asked for at once; of the longest ones that is 12 MiB, of ordinary ones 30 KiB
 RECENT = 200  # messages that somebody new gets of what was said before
 MAX_CATCH_UP = 20_000  # messages fetched after an absence: half a minute at a hub's usual pace
-MAX_HELD = 4096  # messages that wait behind a gap; what comes beyond is fetched again
+MAX_CATCH_UP_CHARS = 32 * 1024 * 1024  # and their texts: they are in memory until the oldest of them is there
+MAX_HELD = 4096  # messages that wait for what is fetched; what comes beyond is fetched again
 MAX_MEMBERS = 1000  # names kept of a room: as many as a hub lists
 MAX_SEEN = 4096  # newest client ids remembered: as many as a hub does
 
@@ -51,21 +52,23 @@ class HubRoom:
         self.last = mark.last if mark is not None else 0
         """The last number that was told."""
         self.topic = ""
+        self.operator = False
+        self.slowmode = 0
         self.members: dict[str, Member] = {}
         """By nick, as far as the hub tells."""
         self.count = 0
         """How many members there are, ourselves with them."""
         self.received = 0
-        """What catching up has brought."""
+        """Messages that catching up has brought."""
         self.before_us = 0
         """Numbers up to this one were given before we came in."""
         self._known = mark is not None
-        self._top = 0  # the last number that we know of
-        self._first = 0  # what is held begins with this number; 0: there is no gap
-        self._low = 0  # the lowest number that is missing and may still be had
-        self._step = PAGE
-        self._asked = 0  # the page that was asked for ends before this number
-        self._held: list[Numbered] = []
+        self._before = 0  # the next page ends before this number; 0: nothing is missing
+        self._left = 0  # messages that are still fetched before the rest is given up
+        self._weight = 0  # characters that were fetched
+        self._pages: list[list[Numbered]] = []  # what was fetched, the newest first
+        self._held: list[Numbered] = []  # what came meanwhile
+        self._missed = 0  # the last number that came and was not held
         self._seen: OrderedDict[str, None] = OrderedDict()
 
     @property
@@ -81,7 +84,7 @@ class HubRoom:
     @property
     def behind(self) -> bool:
         """Whether something is missing that may still be had."""
-        return self._first > 0
+        return self._before > 0
 
     def join(self) -> Join:
         """What to say to enter, or to go on."""
@@ -92,30 +95,34 @@ class HubRoom:
     def joined(self, answer: Joined) -> None:
         """We are in. What was said since the last time follows, or is to be fetched."""
         self.inside = True
-        self._held.clear()
-        self._first = self.received = 0
-        self._top = self.before_us = answer.seq
+        self._forget()
+        self.received = 0
+        self.before_us = answer.seq
         if self._known and answer.resumed:
             if answer.first > self.last + 1:
-                self._open(answer.first)
+                self._fetch(answer.first, MAX_CATCH_UP)
             return
-        if self.epoch == answer.epoch:
+        most = MAX_CATCH_UP if self._known else RECENT
+        if self._known and self.epoch == answer.epoch:
             # The hub has lost its last lines and will give their numbers to others: tell those from the old ones.
             _, _, lives = self.life.partition("~")
             self.life, self.last = f"{answer.epoch}~{int(lives or 0) + 1}", answer.seq
         else:
-            self.life = answer.epoch
-            self.last = 0 if self._known else max(0, answer.seq - RECENT)
-        self._known = True
+            self.life, self.last = answer.epoch, 0
         if answer.seq > self.last:
-            self._open(answer.seq + 1)
+            self._fetch(answer.seq + 1, most)
+        else:
+            self._known = True
 
     def lost(self) -> None:
         """The connection has ended; what was held is fetched anew."""
         self.inside = False
-        self._held.clear()
-        self._first = 0
+        self._forget()
         self.members.clear()
+
+    def _forget(self) -> None:
+        self._before = self._missed = self._weight = 0
+        self._pages, self._held = [], []
 
     # ------------------------------------------------------------ members
 
@@ -144,20 +151,21 @@ class HubRoom:
 
     def take(self, line: Numbered) -> list[Numbered]:
         """A line has come; returns those that may be told now."""
-        self._top = max(self._top, line.seq)
         if line.seq <= self.last:
             return []
-        if not self._first:
-            if line.seq == self.last + 1:
-                return self._tell((line,))
-            self._open(line.seq)
-        if line.seq == self._first + len(self._held) and len(self._held) < MAX_HELD:
-            self._held.append(line)
+        # Numbers may jump. On one connection nothing is left out, so whatever comes is the next one.
+        if not self.behind:
+            return self._tell((line,))
+        if line.seq > (self._held[-1].seq if self._held else self._before - 1):
+            if len(self._held) < MAX_HELD and not self._missed:
+                self._held.append(line)
+            else:
+                self._missed = line.seq
         return []
 
-    def _open(self, first: int) -> None:
-        self._first, self._step = first, PAGE
-        self._low = max(self.last + 1, first - MAX_CATCH_UP)
+    def _fetch(self, before: int, most: int) -> None:
+        """Something between the last number told and `before` may be missing: fetch it, newest page first."""
+        self._before, self._left = before, most
 
     def _tell(self, lines: Iterable[Numbered]) -> list[Numbered]:
         """These are told now, unless what they say was told before: said again by somebody whom the hub did not know
@@ -178,40 +186,34 @@ class HubRoom:
     # ------------------------------------------------------------ pages
 
     def ask(self) -> History:
-        """The page to ask for: the oldest of what is missing."""
-        self._asked = min(self._first, self._low + self._step)
-        return History(self.shown, self._asked, min(PAGE, self._asked - self._low))
+        """The page to ask for: the newest of what is missing. Numbers may jump, so only the hub knows what is there."""
+        return History(self.shown, self._before, min(PAGE, self._left))
 
-    def page(self, lines: Iterable[Numbered], *, more: bool) -> tuple[list[Numbered], int]:
-        """The page has come; `more`: there are older lines than these. Returns what may be told now, and how many
-        before or among it cannot be had any more.
+    def page(self, lines: Iterable[Numbered], *, more: bool) -> tuple[list[Numbered], bool]:
+        """The page has come; `more`: there are older lines than these. Returns what may be told now (nothing before
+        the oldest is there), and whether older ones are given up, since they are too many.
         """
-        by_seq = {line.seq: line for line in lines if self._low <= line.seq < self._asked}
-        found = [by_seq[seq] for seq in sorted(by_seq)]
-        told: list[Numbered] = []
-        missing = 0
-        if not found:
-            # Nothing so old is kept: look for the oldest that is, in longer and longer steps.
-            self._low = self._asked
-            self._step *= 2
-        elif found[0].seq == self._low or not more:
-            missing = found[-1].seq - self.last - len(found)
-            told = self._tell(found)
-            self.received += len(found)
-            self._low, self._step = self.last + 1, PAGE
-        else:
-            self._step = max(1, self._step // 2)  # too far, or the hub gives less than was asked for
-        if self._low >= self._first:
-            rest, lacking = self.give_up()
-            return told + rest, missing + lacking
-        return told, missing
+        by_seq = {line.seq: line for line in lines if line.seq < self._before}
+        oldest = min(by_seq, default=0)
+        found = [by_seq[seq] for seq in sorted(by_seq) if seq > self.last]
+        self._pages.append(found)
+        self._left -= len(found)
+        self._weight += sum(len(line.kept.text) for line in found if isinstance(line.kept, Said | Edited))
+        self.received += sum(isinstance(line.kept, Said) for line in found)
+        if not more or oldest <= self.last + 1:
+            return self.go_on(), False
+        if self._left <= 0 or self._weight > MAX_CATCH_UP_CHARS:
+            away = self.last > 0  # somebody new is not told that there is more
+            return self.go_on(), away
+        self._before = oldest
+        return [], False
 
-    def give_up(self) -> tuple[list[Numbered], int]:
-        """Go on without what is missing. Returns as `page`."""
-        held, missing = self._held, self._first - 1 - self.last
-        self.last = self._first - 1
-        self._held, self._first = [], 0
-        told = self._tell(held)
-        if self._top > self.last:
-            self._open(self._top + 1)
-        return told, missing
+    def go_on(self) -> list[Numbered]:
+        """What was fetched and held can be told now, whatever is missing before it."""
+        lines = [line for page in reversed(self._pages) for line in page] + self._held
+        missed, self._known = self._missed, True
+        self._forget()
+        told = self._tell(lines)
+        if missed > self.last:
+            self._fetch(missed + 1, MAX_CATCH_UP)
+        return told

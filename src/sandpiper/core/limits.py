@@ -7,6 +7,7 @@ MAX_PENDING = 1000  # records of one room that wait for a parent: more means a b
 MAX_PREVIEW = 256  # newest records shown to a late joiner before their logs are complete
 MAX_BRANCHES = 64  # ends of forked branches told of one author: proof needs two, honest accidents a handful
 MAX_AUTHORS = 1000  # logs in one room: the roster limit
+MAX_ACTS = 4096  # control records of one private room: four for each of its members; 2 MiB of causes
 MAX_CLAIMS = 1024  # records that one member says it holds and we do not: one a log, and some branches
 MAX_DELIVERY_NOTICES = 256  # newest own records whose delivery is told one by one
 

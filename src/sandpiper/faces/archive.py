@@ -188,6 +188,8 @@ class Archive:
 
     def _name(self, message: Message) -> str:
         """As on the screen: whoever was met first with a nick has it bare."""
+        if message.hub:
+            return message.nick
         if message.plain:
             return message.nick + PLAIN_MARK
         if message.author not in self._met and message.nick:
@@ -206,7 +208,7 @@ def room_lines(kept: Archive, *, as_json: bool) -> Iterator[str]:
                 events.Room(
                     room=label,
                     state="joined" if row.joined else "left",
-                    kind="direct" if row.peer is not None else "hub" if row.kind == "hub" else "open",
+                    kind=row.kind,
                     peer=label[1:] if row.peer is not None else None,
                     topic=row.topic,
                     messages=row.messages,

@@ -13,22 +13,24 @@ from typing import Literal
 from msgspec import Struct
 
 from sandpiper.errors import UsageError
-from sandpiper.faces import company, places, talking, verifying
+from sandpiper.faces import company, onhubs, places, talking, verifying
 from sandpiper.faces.context import Arguments, Context
 from sandpiper.faces.spans import Span, dim, line
 from sandpiper.faces.targets import is_target
 from sandpiper.wire.text import clean_line
 
-Kind = Literal["text", "word", "room", "nick", "message", "count", "address", "emoji", "command", "answer"]
+Kind = Literal[
+    "text", "word", "room", "nick", "message", "count", "address", "emoji", "command", "answer", "time", "lock"
+]
 """What a parameter is: `text` takes the rest of the line, all others one word; completion goes by it. An `answer` is
-yes or no."""
+yes or no, a `time` like 10m, a `lock` the word that asks for a password."""
 
 Handler = Callable[[Context, Arguments], Awaitable[None]]
 
 
 class Parameter(Struct, frozen=True):
-    """One parameter of a command. An optional one may be left out; an optional `message` or `count` that is not the
-    last is taken only if the word looks like one.
+    """One parameter of a command. An optional one may be left out; an optional `message`, `count` or `time` that is
+    not the last is taken only if the word looks like one.
     """
 
     name: str
@@ -85,9 +87,15 @@ async def help_(context: Context, arguments: Arguments) -> None:
 
 COMMANDS: tuple[Command, ...] = (
     Command("help", "list the commands, or explain one", help_, (_maybe("command", "command"),), ("h", "?")),
-    Command("join", "enter a room, or go to one that you are in", places.join, (_one("room", "room"),), ("j",)),
+    Command(
+        "join",
+        "enter a room, or go to one that you are in; #room@host is on a hub, and the word password asks for one",
+        places.join,
+        (_one("room", "room"), _maybe("password", "lock")),
+        ("j",),
+    ),
     Command("leave", "leave a room; its history stays", places.leave, (_maybe("room", "room"),), ("part",)),
-    Command("rooms", "list the rooms that you are in", places.rooms),
+    Command("rooms", "list the rooms that you are in, and in a hub's room the hub's others", places.rooms),
     Command(
         "msg",
         "write to one person, whom nobody else can read along with; without text, go to that room",
@@ -136,6 +144,35 @@ COMMANDS: tuple[Command, ...] = (
         places.history,
         (_maybe("count", "count"), _maybe("before", "message")),
         ("last",),
+    ),
+    Command("op", "on a hub: make somebody an operator of the room", onhubs.op, (_one("nick", "nick"),)),
+    Command("deop", "on a hub: no longer an operator", onhubs.deop, (_one("nick", "nick"),)),
+    Command(
+        "kick",
+        "on a hub: put somebody out of the room",
+        onhubs.kick,
+        (_one("nick", "nick"), _maybe("reason", "text")),
+    ),
+    Command(
+        "ban",
+        "on a hub: put somebody out and keep them out, for ever or for a TIME as 10m or 2d",
+        onhubs.ban,
+        (_one("nick", "nick"), _maybe("time", "time"), _maybe("reason", "text")),
+    ),
+    Command("unban", "on a hub: let somebody in again", onhubs.unban, (_one("nick", "nick"),)),
+    Command(
+        "mute",
+        "on a hub: let somebody listen only, for ever or for a TIME",
+        onhubs.mute,
+        (_one("nick", "nick"), _maybe("time", "time")),
+    ),
+    Command("unmute", "on a hub: let somebody talk again", onhubs.unmute, (_one("nick", "nick"),)),
+    Command("slowmode", "on a hub: one message of each in a TIME; 0 ends it", onhubs.slowmode, (_one("time", "time"),)),
+    Command(
+        "close",
+        "on a hub: put everybody out of the room and forget all that was said in it",
+        onhubs.close,
+        (_maybe("reason", "text"),),
     ),
     Command("status", "show your key, links, and what is not delivered yet", places.status),
     Command("connect", "link to HOST:PORT, where no beacon reaches", places.connect, (_one("address", "address"),)),
@@ -219,7 +256,13 @@ def _arguments(command: Command, rest: str) -> Arguments:
 
 
 def _fits(parameter: Parameter, word: str) -> bool:
-    return word.isdigit() if parameter.kind == "count" else is_target(word)
+    match parameter.kind:
+        case "count":
+            return word.isdigit()
+        case "time":
+            return word[:1].isdigit()
+        case _:
+            return is_target(word)
 
 
 async def execute(context: Context, text: str) -> None:

@@ -13,6 +13,7 @@ from msgspec import Struct
 from sandpiper.errors import UsageError
 from sandpiper.faces.commands import COMMANDS, find
 from sandpiper.faces.emojis import MIN_PREFIX, emoji_named, names_matching, shown
+from sandpiper.faces.onhubs import PASSWORD
 from sandpiper.faces.spans import Line, Span, columns, line
 from sandpiper.faces.verifying import ANSWERS
 
@@ -104,6 +105,8 @@ def _argument(start: str, word: str, state: PromptState) -> list[Offer]:
             return _offers(word, ("^ ", *nicks)) or _emoji(word)
         case "command":
             return _offers(word.removeprefix("/"), (command.name for command in COMMANDS))
+        case "lock":
+            return _offers(word, (PASSWORD,))
         case "answer":
             return _offers(word, ANSWERS)
         case _:

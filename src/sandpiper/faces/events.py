@@ -163,7 +163,7 @@ class Room(Event, frozen=True, kw_only=True):
     event: Literal["room"] = "room"
     room: str
     state: Literal["joined", "left"]
-    kind: Literal["open", "direct", "hub"]
+    kind: Literal["open", "direct", "private", "hub"]
     peer: str | None = None
     topic: str = ""
     messages: int | None = None

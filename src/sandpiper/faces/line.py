@@ -11,6 +11,7 @@ from sandpiper.core.events import Accepted, Delivered, PeerChanged, RoomChanged
 from sandpiper.errors import LocalProtocolError, SandpiperError
 from sandpiper.faces.commands import Call, execute, parse
 from sandpiper.faces.context import Context
+from sandpiper.faces.onhubs import PASSWORD, Given, is_hub_room, unlock
 from sandpiper.faces.people import PLAIN_ROOM, PLAIN_ROOM_NAME, People
 from sandpiper.faces.pipes import Pipes
 from sandpiper.faces.recent import Recent
@@ -24,7 +25,7 @@ from sandpiper.faces.terminal import Ended, PromptState, TooLong
 from sandpiper.faces.transcript import Transcript
 from sandpiper.faces.transcript import skipped as skipped_line
 from sandpiper.net.hub import parse_hub
-from sandpiper.node import Node, NodeSettings, PlainPeer
+from sandpiper.node import Node, NodeSettings, PasswordWanted, PlainPeer
 from sandpiper.wire.text import check_room_name
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ class LineFace:
         self._sent: set[RoomId] = set()  # rooms in which we have said something in this run
         self._heard: set[RoomId] = set()  # those in which somebody has it
         self._leaving = False
+        self._given = Given(settings.password)
+        self._wanted: list[PasswordWanted] = []  # passwords that the person is asked for, the first one now
 
     # ------------------------------------------------------------ Face
 
@@ -140,6 +143,28 @@ class LineFace:
         """See `Face`."""
         self._report.compare(comparison)
 
+    def ask_password(self, wanted: PasswordWanted) -> None:
+        """See `Face`."""
+        if not self._terminal.interactive:
+            hint = "Give it with --password-file or SANDPIPER_HUB_PASSWORD."
+            self.trouble("wrong_password" if wanted.wrong else "locked", f"{wanted.label}: {wanted.text}", hint)
+        elif all(one.label != wanted.label for one in self._wanted):
+            self.reply("password", [line(dim(wanted.text + " Enter alone: not now."))])
+            self._wanted.append(wanted)
+            self._prompt()
+
+    def _password(self, typed: str) -> None:
+        """What was typed where a password was asked for."""
+        wanted = self._wanted.pop(0)
+        try:
+            if not typed:
+                self.reply("password", [line(dim(f"{wanted.label} stays closed: /join {wanted.label} {PASSWORD}"))])
+            elif (room := unlock(self._node, wanted, typed)) is not None:
+                self.switch(room)
+        except SandpiperError as exc:
+            self.trouble(exc.code, str(exc), exc.hint)
+        self._prompt()
+
     def trouble(self, code: str, text: str, hint: str = "") -> None:
         """See `Face`."""
         self._report.trouble(code, text, hint)
@@ -163,6 +188,11 @@ class LineFace:
             return  # it is we who go
         self._people.learn(notice)
         self._report.notice(notice)
+        if isinstance(notice, PasswordWanted) and not self._given.used(self._node, notice):
+            self.ask_password(notice)
+        if isinstance(notice, RoomChanged) and not notice.joined and notice.room == self._report.room:
+            rooms = self._node.rooms()  # we were put out of it
+            self._report.room = rooms[0].id if rooms else None
         if isinstance(notice, Delivered) and notice.delivered:
             self._heard.add(notice.room)
         self._moved.set()
@@ -177,13 +207,18 @@ class LineFace:
         if not self._terminal.interactive:
             return
         node, people, room = self._node, self._people, self._report.room
+        on_hub = [people.name(key, room) for key in people.here(room)] if room and is_hub_room(node, room) else []
         self._terminal.prompt(
             PromptState(
                 room=people.room(room) if room is not None else "",
                 others=len(people.here(room)) if room is not None else 0,
                 away=bool(node.status),
-                rooms=tuple(people.label(one) for one in node.rooms()),
-                nicks=tuple(name for name in (*node.names.all(), *people.plain.values()) if name != node.nick),
+                rooms=(
+                    *(people.label(one) for one in node.rooms()),
+                    *(f"#{name}" for name in node.hubs.elsewhere()),
+                ),
+                nicks=tuple(name for name in (*node.names.all(), *people.plain.values(), *on_hub) if name != node.nick),
+                secret=f"Password of {self._wanted[0].label}: " if self._wanted else "",
             )
         )
 
@@ -248,6 +283,8 @@ class LineFace:
                     self.stop(reason)
                 case TooLong():
                     self.trouble("too_long", "That line is longer than 64 KiB and was not sent.", "Send it in parts.")
+                case typed if self._wanted:
+                    self._password(typed.text)
                 case typed:
                     await self._obey(typed.text)
 
@@ -266,7 +303,8 @@ class LineFace:
     async def _look_around(self) -> None:
         """When nobody has answered, say what to do."""
         await asyncio.sleep(LONELY_SECONDS)
-        if self._node.linked() or self._people.plain:
+        node = self._node
+        if node.linked() or self._people.plain or any(view.phase == "up" for view in node.hubs.views()):
             return
         where = where_reached(self._node.settings, self._node.port)
         if self._node.settings.multicast:

@@ -24,9 +24,14 @@ PLAIN_ROOM_NAME = "general"  # the one room of the old dialect
 PLAIN_ROOM = open_room(PLAIN_ROOM_NAME)
 
 
+def round_trip(seconds: float) -> str:
+    """A round trip in words, as `1ms`."""
+    return f"{max(1, round(seconds * 1000))}ms"
+
+
 def path_label(path: str, rtt: float | None) -> str:
     """A path in words, as `lan 1ms`."""
-    return path if rtt is None else f"{path} {max(1, round(rtt * 1000))}ms"
+    return path if rtt is None else f"{path} {round_trip(rtt)}"
 
 
 def room_label(name: str, peer: str | None) -> str:
@@ -75,9 +80,10 @@ class People:
 
     def author(self, message: Message) -> str:
         """What the author of a stored message is called."""
+        if message.hub:
+            return message.nick
         if message.plain:
-            found = self._node.room(message.room)
-            return message.nick if found is not None and found.kind == "hub" else message.nick + PLAIN_MARK
+            return message.nick + PLAIN_MARK
         names = self._node.names
         if names.nick(message.author) == short(message.author) and message.nick:
             names.learn(message.author, message.nick)
@@ -107,13 +113,18 @@ class People:
         """True for a peer that the person ignores."""
         return key in self._node.ignored
 
-    def find(self, text: str) -> PeerKey:
-        """Whose name this is, with or without `@`.
+    def find(self, text: str, room: RoomId | None = None) -> PeerKey:
+        """Whose name this is, with or without `@`; in a `room` of a hub, its people are meant first.
 
         Raises:
             UsageError: nobody's; the hint names the nearest.
         """
         wanted = text.removeprefix("@")
+        known_here = self._node.room(room) if room is not None else None
+        if known_here is not None and known_here.kind == "hub":
+            for theirs, nick in known_here.nicks.items():
+                if nick.casefold() == wanted.casefold():
+                    return theirs
         key = self._node.names.find(wanted)
         if key is not None and (key == self._node.key or key in self.status or not self._plain_named(wanted)):
             return key

@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING
 
 from sandpiper.config import parse_address
 from sandpiper.errors import UsageError
+from sandpiper.faces import onhubs
 from sandpiper.faces.company import room_named
 from sandpiper.faces.people import path_label
 from sandpiper.faces.spans import Line, Span, dim, line
 from sandpiper.faces.targets import find_message
 from sandpiper.faces.verifying import mark
 from sandpiper.net.hub import is_hub, parse_hub
+from sandpiper.store.reader import Message
 from sandpiper.wire.text import check_room_name
 
 if TYPE_CHECKING:
     from sandpiper.faces.context import Arguments, Context
-    from sandpiper.store.reader import Message
     from sandpiper.wire.ids import PeerKey
 
 HISTORY_COUNT = 20  # messages that /history and /search show when no number is given: most of a screen
 MAX_HISTORY_COUNT = 1000
+HUB_LOOKS = 4  # pages of a hub's search looked through for messages that are not here already
 CONNECT_SECONDS = 6.0  # a dial takes at most five (net/tcp.py); then it is said that nobody answers yet
 
 
@@ -33,9 +35,16 @@ async def join(context: Context, arguments: Arguments) -> None:
         context.face.switch(context.node.open_direct(peer))
         return
     name, at, hub = text.removeprefix("#").partition("@")
+    password = arguments.get("password")
     if at:
-        context.face.switch(context.node.connect_hub(parse_hub(hub), check_room_name(name)))
+        onhubs.join(context, name, hub, password)
         return
+    if password:
+        raise UsageError(
+            "Open rooms have no passwords: anyone on this network can join them.",
+            hint=f"To lock a room of a hub: /join #{name}@HUB {onhubs.PASSWORD}",
+            code="usage",
+        )
     context.face.switch(context.node.join(check_room_name(text)))
 
 
@@ -49,17 +58,21 @@ async def leave(context: Context, arguments: Arguments) -> None:
 
 
 async def rooms(context: Context, arguments: Arguments) -> None:
-    """/rooms: list the rooms that we are in."""
+    """/rooms: list the rooms that we are in; in one of a hub, the hub's others, too."""
     people, lines = context.people, list[Line]()
     for room in context.node.rooms():
         here = len(people.here(room.id))
         current = room.id == context.face.room
-        kind = {"open": "OPEN", "direct": "direct", "hub": "HUB can read"}[room.kind]
+        kind = {"open": "OPEN", "direct": "direct", "private": "private", "hub": "HUB can read"}[room.kind]
         spans = ["> " if current else "  ", Span(people.label(room), "bold" if current else ""), dim(f"  {kind}")]
-        spans.append(dim(f"  {here} {'other' if here == 1 else 'others'} here"))
+        if room.kind == "hub" and context.node.hubs.shut(room.id):
+            spans.append(dim(f"  locked: /join {people.label(room)} {onhubs.PASSWORD}"))
+        else:
+            spans.append(dim(f"  {here} {'other' if here == 1 else 'others'} here"))
         lines.append(line(*spans, f"  {room.topic}" if room.topic else ""))
     if not lines:
         lines.append(line("You are in no room. Join one: /join #general"))
+    lines += await onhubs.room_lines(context)
     context.face.reply("rooms", lines)
 
 
@@ -90,12 +103,44 @@ async def search(context: Context, arguments: Arguments) -> None:
             return reader.search(words, limit=HISTORY_COUNT)
 
     found = await asyncio.to_thread(read)
+    older, more = await _on_the_hub(context, words, found)
+    found = [*older, *found]
     if not found:
         context.say("search", f"No message here has: {words}")
         return
     context.face.listing(found, words)
+    if more:
+        context.say("search", dim(more))
     if len(found) == HISTORY_COUNT:
         context.say("search", dim(f"The newest {HISTORY_COUNT}. All of them: sandpiper history --search '{words}'"))
+
+
+async def _on_the_hub(context: Context, words: str, found: list[Message]) -> tuple[list[Message], str]:
+    """In a hub's room: what only the hub has of it, older than what is here; and a sentence when there may be more."""
+    room = context.face.room
+    if room is None or not onhubs.is_hub_room(context.node, room):
+        return [], ""
+    here = {message.id for message in found}
+    older = list[Message]()
+    before, looks = 0, HUB_LOOKS
+    try:
+        while looks and len(older) < HISTORY_COUNT:
+            hits = await context.node.hubs.find(room, words, before)
+            new = [one for one in onhubs.stored_hits(context, room, hits) if one.id not in here]
+            older = [*await asyncio.to_thread(_not_kept, context, new), *older]
+            before, looks = hits.before, looks - 1
+            if not before:
+                return older, "" if hits.whole else "The hub could not search all of what was said last."
+    except UsageError as exc:
+        return older, f"Messages that only the hub has could not be searched: {exc.sentence()}"
+    return older, "The hub has older ones with these words; more words find fewer."
+
+
+def _not_kept(context: Context, messages: list[Message]) -> list[Message]:
+    """Those that are not in the history here: what is there and was not found has another text by now."""
+    with context.node.reader() as reader:
+        kept = {message.id for message in reader.messages([one.id for one in messages])}
+    return [message for message in messages if message.id not in kept]
 
 
 async def status(context: Context, arguments: Arguments) -> None:
@@ -128,6 +173,7 @@ async def status(context: Context, arguments: Arguments) -> None:
         names = ", ".join(people.plain.values())
         lines.append(line(dim("  plain     "), f"{names}: old dialect, not encrypted, not proven"))
     lines += [line(dim("  beacons   "), f"none on {address}: {why}") for address, why in node.lan_problems.items()]
+    lines += onhubs.status_lines(context)
     context.face.reply("status", lines)
 
 

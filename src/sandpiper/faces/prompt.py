@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.enums import DEFAULT_BUFFER
-from prompt_toolkit.filters import has_focus
+from prompt_toolkit.filters import Condition, has_focus
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.output import ColorDepth
@@ -70,6 +70,7 @@ class Prompt:
         self._inbox = Inbox()
         self._modes = TerminalModes()
         self._interrupted = -AGAIN_SECONDS
+        self._aside: str | None = None  # what was being typed when a password was asked for
         self._waking = threading.Lock()
         self._awake = False
         self._closing = False
@@ -103,8 +104,9 @@ class Prompt:
     def prompt(self, state: PromptState) -> None:
         """See `Terminal`."""
         if state != self._state:
+            asked = state.secret != self._state.secret
             self._state = state
-            self._on_thread(self._redraw)
+            self._on_thread(self._ask if asked else self._redraw)
 
     def clear(self) -> None:
         """See `Terminal`."""
@@ -162,6 +164,7 @@ class Prompt:
             prompt_continuation="  ",
             key_bindings=self._keys(),
             enable_suspend=True,
+            is_password=Condition(lambda: bool(self._state.secret)),
             color_depth=None if self.coloured else ColorDepth.DEPTH_1_BIT,
         )
         self._session = session
@@ -185,6 +188,8 @@ class Prompt:
 
     def _message(self) -> StyleAndTextTuples:
         state = self._state
+        if state.secret:
+            return [("bold", state.secret)]
         arrow = "▸" if (sys.stdout.encoding or "").lower().startswith("utf") else ">"
         away = " (away)" if state.away else ""
         return [("bold", state.room or "no room"), ("", f" {state.others}{away} {arrow} ")]
@@ -197,6 +202,10 @@ class Prompt:
         def _(event: KeyPressEvent) -> None:
             buffer = event.current_buffer
             text = buffer.text
+            if self._state.secret:
+                self._inbox.put(Typed(text), wait=False)
+                buffer.reset()
+                return
             if text.strip():
                 long = len(text.encode("utf-8", "replace")) > MAX_INPUT_BYTES
                 self._inbox.put(TooLong() if long else Typed(text), wait=False)
@@ -226,6 +235,8 @@ class Prompt:
     def _tab(self, event: KeyPressEvent) -> None:
         """Complete as far as it is clear, and list what is possible otherwise."""
         buffer = event.current_buffer
+        if self._state.secret:
+            return
         offers = complete(buffer.document.text_before_cursor, self._state)
         if not offers:
             return
@@ -265,6 +276,18 @@ class Prompt:
         if pieces:
             self._above("".join(piece.text for piece in pieces))
             asyncio.get_running_loop().call_soon(self._print)
+
+    def _ask(self) -> None:
+        """A password is asked for, or no longer: a line that was begun waits until it can be gone on with."""
+        buffer = self._session.default_buffer
+        if self._state.secret and self._aside is None:
+            self._aside = buffer.text
+            buffer.reset()
+        elif not self._state.secret and self._aside is not None:
+            buffer.reset()
+            buffer.insert_text(self._aside)
+            self._aside = None
+        self._redraw()
 
     def _redraw(self) -> None:
         self._session.app.invalidate()

@@ -12,7 +12,7 @@ from sandpiper.wire.text import clean_line
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sandpiper.core.events import Forked, RoomChanged
+    from sandpiper.core.events import Forked, MemberChanged, RoomChanged
     from sandpiper.faces.people import People
     from sandpiper.faces.spans import Span
     from sandpiper.node import Node, NodeSettings
@@ -58,8 +58,20 @@ def room_changed(notice: RoomChanged, people: People) -> str:
         return f"Direct room with {name}: the two of you, nobody else. Write there: /msg {name}"
     if notice.kind == "hub":
         return f"You are going to {label}. HUB: {HUB}"
+    if notice.kind == "private":
+        return f"You are in {label}, a private room: its members alone can read it."
     others = ", ".join(people.name(key) for key in people.here(notice.room)) or "nobody else yet"
     return f"You joined {label}, with {others}. OPEN: {OPEN}"
+
+
+def member_changed(notice: MemberChanged, people: People) -> str:
+    """Somebody is a member of a private room, is one no more, or may do other things there."""
+    name, where = people.name(notice.peer, notice.room), people.room(notice.room)
+    if notice.role is None:
+        return f"{name} is no member of {where} any more."
+    if notice.before is None:
+        return f"{name} is {'the owner' if notice.role == 'owner' else 'a member'} of {where}."
+    return f"{name} is {'an admin' if notice.role == 'admin' else 'a member like others'} of {where} now."
 
 
 def forked(notice: Forked, people: People) -> tuple[str, str]:

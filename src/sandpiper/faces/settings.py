@@ -6,15 +6,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from sandpiper.config import Settings
     from sandpiper.node import NodeSettings
 
 
+class Secret:
+    """A text that must not be shown: it stands in no `repr`."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str = "") -> None:
+        self.text = text
+
+    @override
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+
 class LineSettings(Struct, frozen=True):
     """How line mode behaves. `prompt`: a person sits at a terminal; `json`: events instead of text; `hub`: the address
-    of one to start on.
+    of one to start on; `password` is tried where a hub or a room of one wants one.
     """
 
     room: str = "general"
@@ -25,11 +39,12 @@ class LineSettings(Struct, frozen=True):
     linger: float = 2.0
     history_lines: int = 100
     hub: str = ""
+    password: Secret = Secret()
 
 
 class TuiSettings(Struct, frozen=True):
     """How the full-screen face behaves; the words are those of the settings of the same names, `theme` is settled
-    (dark, light or none). `hub` is the address of one to start on. `log_file` is where to look when something of ours
+    (dark, light or none). `hub` and `password` as in `LineSettings`. `log_file` is where to look when something of ours
     failed, None: there is none; `config_file` is where the settings are, or would be.
     """
 
@@ -39,6 +54,7 @@ class TuiSettings(Struct, frozen=True):
     notify: str = "bell"
     keys: tuple[str, ...] = ()
     hub: str = ""
+    password: Secret = Secret()
     quiet: bool = False
     log_file: Path | None = None
     config_file: Path | None = None

@@ -12,17 +12,33 @@ from sandpiper.core.events import (
     Delivered,
     Forked,
     Gap,
+    Judged,
+    MemberChanged,
     PeerChanged,
     Preview,
     Refused,
     RoomChanged,
     TypingSeen,
 )
-from sandpiper.faces import events
+from sandpiper.faces import events, sentences
 from sandpiper.faces.events import encode, timestamp
 from sandpiper.faces.spans import text_of
-from sandpiper.node import HubNews, PlainMessage, PlainPeer, Problem
-from sandpiper.wire.records import Edit, Profile, React, Record, Retract, Text, Topic, Unknown
+from sandpiper.node import HubChange, HubNews, PasswordWanted, PlainMessage, PlainPeer, Problem
+from sandpiper.wire.records import (
+    Admit,
+    Edit,
+    Genesis,
+    Leave,
+    Profile,
+    React,
+    Record,
+    Remove,
+    Retract,
+    Role,
+    Text,
+    Topic,
+    Unknown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -175,10 +191,27 @@ class Stream:
             case HubNews(room=hub_room, code=code, text=text, hint=hint):
                 where = people.room(hub_room) if hub_room is not None else None
                 self._put(events.Notice(code=code, text=text, hint=hint, room=where))
-            case TypingSeen() | Refused():
-                pass
+            case HubChange():
+                if not people.hidden(notice.author):
+                    self._hub_change(notice)
+            case MemberChanged(room=room):
+                text = sentences.member_changed(notice, people)
+                self._put(events.Notice(code="roster", text=text, room=people.room(room)))
+            case TypingSeen() | Refused() | PasswordWanted() | Judged():
+                pass  # whoever reads the input asks for passwords
             case _:
                 assert_never(notice)
+
+    def _hub_change(self, change: HubChange) -> None:
+        self._change(
+            change.body,
+            room=self._people.room(change.room),
+            nick=change.nick,
+            key=change.author.hex(),
+            time=timestamp(change.time),
+            mine=change.mine,
+            history=change.history,
+        )
 
     # ------------------------------------------------------------ inside
 
@@ -247,47 +280,33 @@ class Stream:
                         action=action,
                     )
                 )
-            case Edit(target=target, text=text):
-                if self._owns(record, target):
-                    self._put(
-                        events.Edit(
-                            room=room,
-                            id=target.hex(),
-                            nick=name,
-                            key=key,
-                            time=time,
-                            text=text,
-                            mine=mine,
-                            history=history,
-                        )
-                    )
-            case Retract(target=target):
-                if self._owns(record, target):
-                    self._put(
-                        events.Retract(
-                            room=room, id=target.hex(), nick=name, key=key, time=time, mine=mine, history=history
-                        )
-                    )
-            case React(target=target, emoji=emoji, add=add):
-                self._put(
-                    events.React(
-                        room=room,
-                        id=target.hex(),
-                        nick=name,
-                        key=key,
-                        time=time,
-                        emoji=emoji,
-                        add=add,
-                        mine=mine,
-                        history=history,
-                    )
-                )
+            case Edit(target=target) | Retract(target=target) | React(target=target):
+                if isinstance(record.body, React) or self._owns(record, target):
+                    self._change(record.body, room=room, nick=name, key=key, time=time, mine=mine, history=history)
             case Topic(text=text):
                 self._put(events.Topic(room=room, nick=name, key=key, time=time, text=text, mine=mine, history=history))
-            case Profile() | Unknown():
+            case Profile() | Genesis() | Admit() | Role() | Remove() | Leave() | Unknown():
                 pass  # presence tells names; kinds of later versions say nothing to us
             case _:
                 assert_never(record.body)
+
+    def _change(
+        self, body: Edit | Retract | React, *, room: str, nick: str, key: str, time: str, mine: bool, history: bool
+    ) -> None:
+        id_ = body.target.hex()
+        event: events.Event
+        match body:
+            case Edit(text=text):
+                event = events.Edit(
+                    room=room, nick=nick, key=key, time=time, mine=mine, history=history, id=id_, text=text
+                )
+            case Retract():
+                event = events.Retract(room=room, nick=nick, key=key, time=time, mine=mine, history=history, id=id_)
+            case React(emoji=emoji, add=add):
+                event = events.React(
+                    room=room, nick=nick, key=key, time=time, mine=mine, history=history, id=id_, emoji=emoji, add=add
+                )
+        self._put(event)
 
     def _owns(self, record: Record, target: bytes) -> bool:
         """False for an attempt to change somebody else's message. What is not here yet is not doubted."""
@@ -302,14 +321,14 @@ def stored(message: Message, *, room: str, nick: str, mine: bool) -> events.Mess
         id=message.id.hex(),
         nick=nick,
         key=message.author.hex(),
-        seq=message.seq,
+        seq=0 if message.hub else message.seq,
         time=timestamp(message.time),
         text=message.text,
         reply_to=message.reply_to.hex() or None,
         mine=mine,
         history=True,
         action=message.action,
-        plain=message.plain,
+        plain=message.plain or message.hub,
         edited=message.edited,
         retracted=message.retracted,
     )

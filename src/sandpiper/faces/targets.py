@@ -43,7 +43,7 @@ async def find_message(context: Context, target: str, *, own: bool = False) -> M
         UsageError: none is meant, several could be, or it is not ours though it must be.
     """
     room, me = context.room, context.node.key
-    key = context.people.find(target) if target.startswith("@") else None
+    key = context.people.find(target, room) if target.startswith("@") else None
 
     def wanted(message: Message) -> bool:
         return not message.retracted and (not own or message.author == me) and (key is None or message.author == key)

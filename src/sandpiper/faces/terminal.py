@@ -55,6 +55,8 @@ class PromptState(Struct, frozen=True):
     away: bool = False
     rooms: tuple[str, ...] = ()
     nicks: tuple[str, ...] = ()
+    secret: str = ""
+    """What is asked for, unseen, instead of a line: the next `Typed` is it (empty: the person would rather not)."""
 
 
 class Terminal(Protocol):

@@ -12,6 +12,8 @@ from sandpiper.core.events import (
     Delivered,
     Forked,
     Gap,
+    Judged,
+    MemberChanged,
     PeerChanged,
     Preview,
     Refused,
@@ -26,8 +28,22 @@ from sandpiper.faces.render import Look, Name
 from sandpiper.faces.showing import Showing
 from sandpiper.faces.spans import Line, Span, ansi, dim, fold, harmless, line, text_of
 from sandpiper.faces.verifying import comparison_lines
-from sandpiper.node import HubNews, PlainMessage, PlainPeer, Problem
-from sandpiper.wire.records import Edit, Profile, React, Record, Retract, Text, Topic, Unknown
+from sandpiper.node import HubChange, HubNews, PasswordWanted, PlainMessage, PlainPeer, Problem
+from sandpiper.wire.records import (
+    Admit,
+    Edit,
+    Genesis,
+    Leave,
+    Profile,
+    React,
+    Record,
+    Remove,
+    Retract,
+    Role,
+    Text,
+    Topic,
+    Unknown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +55,7 @@ if TYPE_CHECKING:
     from sandpiper.faces.verifying import Comparison
     from sandpiper.node import Node, NodeNotice
     from sandpiper.store.reader import Message
-    from sandpiper.wire.ids import RoomId
+    from sandpiper.wire.ids import PeerKey, RoomId
 
 
 LATE_MS = 5_000  # two who speak at once are not late; a message this much older than the one above it is
@@ -168,10 +184,20 @@ class Transcript:
                 self._news(text)
             case HubNews(code=code, text=text, hint=hint):
                 self.narrate(code, text, hint)
-            case TypingSeen() | Refused():
-                pass
+            case HubChange():
+                self._hub_change(notice)
+            case MemberChanged():
+                self._news(sentences.member_changed(notice, people))
+            case TypingSeen() | Refused() | PasswordWanted() | Judged():
+                pass  # whoever has a prompt asks for passwords
             case _:
                 assert_never(notice)
+
+    def _hub_change(self, change: HubChange) -> None:
+        if self._people.hidden(change.author):
+            return
+        name = Name(change.nick, self._people.colour(change.author, change.room))
+        self._change(change.room, name, change.body, change.time, author=None)
 
     # ------------------------------------------------------------ writing
 
@@ -222,33 +248,41 @@ class Transcript:
         who: list[str | Span] = [f"{label} " if label else "", showing.name(record.author, room).span]
         match record.body:
             case Text(text=text):
+                self._comings.flush(record.author)
                 self._recent.add(record.id, record.author, record.time, text)
                 newest = self._newest.get(room, record.time)
                 self._newest[room] = max(newest, record.time)
                 late = late and newest - record.time > LATE_MS
                 self._live(render.message(showing.record(record, record.body, late=late), self._look()))
-            case Edit(target=target, text=text):
-                known = self._recent.find(room, target)
-                if known is not None and known.author == record.author:
-                    self._happened(*who, " edited ", showing.said(room, target), f" to: {text}", time_ms=at)
-                    self._recent.changed(target, text)
-            case Retract(target=target):
-                known = self._recent.find(room, target)
-                if known is not None and known.author == record.author:
-                    self._happened(
-                        *who, f" deleted the message of {render.clock(known.time, self._look())}", time_ms=at
-                    )
-                    self._recent.changed(target, "")
-            case React(target=target, emoji=emoji, add=add):
-                self._happened(
-                    *who, f" put {emoji} on " if add else f" took {emoji} off ", showing.said(room, target), time_ms=at
-                )
+            case Edit() | Retract() | React():
+                self._change(room, showing.name(record.author, room), record.body, at, author=record.author)
             case Topic(text=text):
                 self._happened(*who, sentences.topic_set(text), time_ms=at)
-            case Profile() | Unknown():
+            case Profile() | Genesis() | Admit() | Role() | Remove() | Leave() | Unknown():
                 pass  # presence tells names; kinds of later versions say nothing to us
             case _:
                 assert_never(record.body)
+
+    def _change(
+        self, room: RoomId, name: Name, body: Edit | Retract | React, at: int, *, author: PeerKey | None
+    ) -> None:
+        """Somebody changed a message, or put something on it; `author` None: the hub answers for who may."""
+        label = self._showing.label(room)
+        who: list[str | Span] = [f"{label} " if label else "", name.span]
+        known = self._recent.find(room, body.target)
+        if not isinstance(body, React) and (known is None or author not in (None, known.author)):
+            return
+        said = self._showing.said(room, body.target)
+        match body:
+            case Edit(target=target, text=text):
+                self._happened(*who, " edited ", said, f" to: {text}", time_ms=at)
+                self._recent.changed(target, text)
+            case Retract(target=target):
+                when = render.clock(known.time, self._look()) if known is not None else ""
+                self._happened(*who, f" deleted the message of {when}", time_ms=at)
+                self._recent.changed(target, "")
+            case React(emoji=emoji, add=add):
+                self._happened(*who, f" put {emoji} on " if add else f" took {emoji} off ", said, time_ms=at)
 
     def _catch_up(self, room: RoomId, missing: int) -> None:
         if missing:

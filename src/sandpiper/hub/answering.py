@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING
 
 from sandpiper.crypto.identity import verify
 from sandpiper.errors import TrustError, UsageError
-from sandpiper.hub.effects import Lock, Recall
+from sandpiper.hub.effects import Lock, Recall, Recollect, Search
 from sandpiper.hub.guests import fold
 from sandpiper.hub.house import Full
-from sandpiper.hub.limits import CROWD, MAX_ROOM_LIST, MAX_ROOMS_A_GUEST, MAX_WHO, TYPING_SECONDS
+from sandpiper.hub.limits import CROWD, MAX_PAGE_BYTES, MAX_ROOM_LIST, MAX_ROOMS_A_GUEST, MAX_WHO, TYPING_SECONDS
 from sandpiper.wire.hub import AUTH_DOMAIN, FEATURES, HUB_VERSION, LOBBY
 from sandpiper.wire.hub.answers import (
     Authed,
     Challenge,
     Edited,
+    FoundLines,
     HelloBack,
     Joined,
     Left,
@@ -37,9 +39,12 @@ from sandpiper.wire.limits import KEY_BYTES
 from sandpiper.wire.text import check_room_name, clean_emoji, clean_nick, clean_topic
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sandpiper.core.events import Now
+    from sandpiper.hub.far import Far
     from sandpiper.hub.guests import Guest
-    from sandpiper.hub.history import LinesBefore
+    from sandpiper.hub.history import Found, LinesBefore, SentId
     from sandpiper.hub.house import House
     from sandpiper.hub.rooms import Room
     from sandpiper.wire.hub import asks
@@ -64,10 +69,7 @@ def hello(house: House, guest: Guest, ask: asks.Hello, now: Now) -> None:
     if not guest.modern:
         guest.modern = True
         for room in guest.rooms:
-            house.take_out(guest, room, now)
-            if guest.named:
-                room.presence.went(guest, "", now.mono)
-                house.due(room)
+            house.went(guest, room, now)
     house.tell(guest, HelloBack(HUB_VERSION, house.settings.name, FEATURES, guest.nick, house.settings.id))
 
 
@@ -81,9 +83,21 @@ def nick(house: House, guest: Guest, ask: asks.Nick, now: Now) -> None:
     if ghost is not None and ghost is not guest and guest.key is not None and ghost.key == guest.key:
         house.cut(ghost, "replaced", "You have come in anew elsewhere.", now)
     if not house.guests.free(wanted, guest):
-        other = house.guests.suggest(wanted, guest)
-        house.refuse(guest, "nick_taken", f"The nick {wanted} is taken; {other} is free.", suggestion=other)
-        return
+        nick_taken(house, guest, wanted)
+    elif house.order.claim(house, guest, wanted, now):
+        named(house, guest, wanted, now)
+
+
+def nick_taken(house: House, guest: Guest, wanted: str) -> None:
+    """Somebody else has the nick or owns it."""
+    other = house.guests.suggest(wanted, guest)
+    house.refuse(guest, "nick_taken", f"The nick {wanted} is taken; {other} is free.", suggestion=other)
+
+
+def named(house: House, guest: Guest, wanted: str, now: Now) -> None:
+    """The guest is called so from now on."""
+    if guest.folded != fold(wanted):
+        house.order.release(house, guest)
     old, first = guest.nick, not guest.named
     house.guests.rename(guest, wanted)
     house.tell(guest, NickSet(f"nick set to {wanted}", now.wall_ms // 1000, wanted))
@@ -92,7 +106,8 @@ def nick(house: House, guest: Guest, ask: asks.Nick, now: Now) -> None:
     if first or old == wanted:
         return
     for room in guest.rooms:
-        if not room.presence.renamed(guest) and len(room.members) <= CROWD:
+        house.order.inside(house, guest, room)
+        if not room.presence.renamed(guest) and room.count <= CROWD:
             text = f"{old} is now called {wanted}"
             notice = Notice(text, now.wall_ms // 1000, room.shown, old=old, new=wanted)
             house.tell_room(room, notice, now, without=guest)
@@ -121,6 +136,8 @@ def auth(house: House, guest: Guest, ask: asks.Auth, now: Now) -> None:
     for room in guest.rooms:
         if room.bans.names(guest, now.mono):
             house.put_out(guest, room, "banned", "You may not be in this room.", now)
+        else:
+            house.order.inside(house, guest, room)
     operator = house.is_operator(guest)
     house.tell(guest, Authed("Your key is proved.", house.guests.owned(key), operator))
 
@@ -134,6 +151,12 @@ def join(house: House, guest: Guest, ask: asks.Join, now: Now) -> None:
         name = check_room_name(ask.room or LOBBY)
     except UsageError as exc:
         house.refuse(guest, "bad_room_name", exc.sentence(), room=ask.room)
+        return
+    try:
+        if not house.order.has(house, guest, name, ask, now):
+            return
+    except Full as exc:
+        house.refuse(guest, exc.code, str(exc), room=name)
         return
     room = house.rooms.get(name)
     if room is not None and guest in room.members:
@@ -172,30 +195,27 @@ def _enter(
         text = f"You are in {MAX_ROOMS_A_GUEST} rooms; leave one first."
         house.refuse(guest, "too_many_rooms", text, room=name)
         return
-    if room is None:
+    if room is not None and room.bans.names(guest, now.mono) and not house.is_operator(guest):
+        house.refuse(guest, "banned", f"You may not enter {name}.", room=name)
+        return
+    if room is not None and room.count >= house.settings.guests_a_room:
+        house.refuse(guest, "room_full", f"The room {name} is full.", room=name)
+        return
+    if room is None or (name != LOBBY and not (room.count or room.operators or guest.number in room.makers)):
+        # Who makes a room, or finds one that nobody is left in charge of.
         try:
-            room = house.make_room(name, now, lock)
+            if not house.order.begin(house, guest, name, ask, lock, now):
+                return
         except Full as exc:
             house.refuse(guest, exc.code, str(exc), room=name)
             return
-    if room.bans.names(guest, now.mono) and not house.is_operator(guest):
-        house.refuse(guest, "banned", f"You may not enter {name}.", room=name)
-        return
-    if len(room.members) >= house.settings.guests_a_room:
-        house.refuse(guest, "room_full", f"The room {name} is full.", room=name)
-        return
-    if not room.members and not room.operators and name != LOBBY:
-        # Who makes a room, or finds one that nobody is left in charge of.
-        if guest.key is None:
-            room.makers.add(guest)
-        else:
-            room.operators.add(guest.key)
-            house.remember(room)
+        room = house.rooms[name]
     house.announce(guest, now)
     house.seal(room, now)
     room.add(guest)
     room.presence.came(guest, now.mono)
     house.due(room)
+    house.order.inside(house, guest, room)
     _welcome(house, guest, room, ask, now)
 
 
@@ -208,9 +228,7 @@ def _welcome(house: House, guest: Guest, room: Room, ask: asks.Join, now: Now) -
         assert ask.since is not None
         first, missed = room.since(ask.since)
     operator = room.is_operator(guest) or house.is_operator(guest)
-    answer = Joined(
-        room.name, room.epoch, room.seq, len(room.members), room.topic, operator, room.slowmode, resumed, first
-    )
+    answer = Joined(room.name, room.epoch, room.seq, room.count, room.topic, operator, room.slowmode, resumed, first)
     house.tell(guest, answer)
     if missed:
         house.send(guest, missed)
@@ -220,28 +238,27 @@ def leave(house: House, guest: Guest, ask: asks.Leave, now: Now) -> None:
     """Leave a room."""
     room = inside(house, guest, ask.room)
     if room is not None:
-        house.take_out(guest, room, now)
-        if guest.named:
-            room.presence.went(guest, "", now.mono)
-            house.due(room)
+        house.went(guest, room, now)
         house.tell(guest, Left(room.name))
         house.tidy(room)
 
 
 def rooms(house: House, guest: Guest, ask: asks.Rooms, now: Now) -> None:
     """The rooms that somebody is in, the fullest first."""
-    there = sorted((room for room in house.rooms.values() if room.members), key=lambda one: -len(one.members))
-    lines = tuple(RoomLine(one.name, len(one.members), one.topic, bool(one.lock)) for one in there[:MAX_ROOM_LIST])
-    house.tell(guest, RoomList(lines, max(0, len(there) - MAX_ROOM_LIST)))
+    lines = [RoomLine(one.name, one.count, one.topic, bool(one.lock)) for one in house.rooms.values() if one.count]
+    lines += house.order.elsewhere(house)
+    lines.sort(key=lambda one: -one.members)
+    house.tell(guest, RoomList(tuple(lines[:MAX_ROOM_LIST]), max(0, len(lines) - MAX_ROOM_LIST)))
 
 
 def who(house: House, guest: Guest, ask: asks.Who, now: Now) -> None:
     """The members of a room."""
     room = inside(house, guest, ask.room)
     if room is not None:
-        first = list(room.members)[:MAX_WHO]
+        first: list[Guest | Far] = [*islice(room.members, MAX_WHO)]
+        first += islice(room.far.values(), MAX_WHO - len(first))
         members = tuple(Member(one.nick, room.is_operator(one), one.key or b"") for one in first)
-        house.tell(guest, WhoList(room.name, len(room.members), members))
+        house.tell(guest, WhoList(room.name, room.count, members))
 
 
 def topic(house: House, guest: Guest, ask: asks.Topic, now: Now) -> None:
@@ -254,10 +271,8 @@ def topic(house: House, guest: Guest, ask: asks.Topic, now: Now) -> None:
     elif not (room.is_operator(guest) or house.is_operator(guest)):
         house.refuse(guest, "not_operator", "Only an operator of the room may do that.", room=room.shown)
     else:
-        room.topic, by, shown = clean_topic(ask.text), guest.nick, room.shown
-        text, ts = room.topic, now.wall_ms // 1000
+        text, by, shown, ts = clean_topic(ask.text), guest.nick, room.shown, now.wall_ms // 1000
         house.put(guest, room, lambda seq: TopicSet(text, by, ts, shown, seq))
-        house.remember(room)
 
 
 def history(house: House, guest: Guest, ask: asks.History, now: Now) -> None:
@@ -282,7 +297,54 @@ def recalled(house: House, ask: Recall, page: LinesBefore | None) -> None:
     if page is None:
         house.refuse(guest, "busy", "The history cannot be read now; try again later.", room=ask.room)
     else:
-        house.tell(guest, Page(ask.room, ask.epoch, page_of(page.lines), page.more))
+        lines = _newest(page.lines, MAX_PAGE_BYTES)
+        house.tell(guest, Page(ask.room, ask.epoch, page_of(lines), page.more or len(lines) < len(page.lines)))
+
+
+def _newest(lines: Sequence[bytes], most: int) -> Sequence[bytes]:
+    """As many of the last lines as these bytes hold, and at least one."""
+    for at, size in enumerate(accumulate(map(len, reversed(lines)))):
+        if at and size > most:
+            return lines[-at:]
+    return lines
+
+
+def recollected(house: House, ask: Recollect, ids: Sequence[SentId] | None) -> None:
+    """A `Recollect` is done; None: not just now, so it is asked for again."""
+    room = house.rooms.get(ask.room)
+    if room is not None and room.epoch == ask.epoch:
+        if ids is None:
+            room.reading = False
+        else:
+            room.recollect(ids)
+
+
+def find(house: House, guest: Guest, ask: asks.Find, now: Now) -> None:
+    """Messages by their words; they come when they have been found."""
+    room = inside(house, guest, ask.room)
+    if room is None:
+        return
+    if guest.recalling:
+        house.refuse(guest, "busy", "A page of history is on its way; search after it.", room=room.shown)
+        return
+    guest.recalling = True
+    house.seal(room, now)
+    house.do(Search(guest, room.name, room.epoch, ask.text, ask.before, ask.limit))
+
+
+def searched(house: House, ask: Search, found: Found | None, why: str = "") -> None:
+    """A `Search` is done; None: there is nothing to search for (`why`), or it cannot be done now."""
+    guest = ask.guest
+    guest.recalling = False
+    if not guest.open:
+        return
+    if found is not None:
+        lines = page_of(found.lines)
+        house.tell(guest, FoundLines(ask.room, ask.epoch, lines, found.more, found.before, found.whole))
+    elif why:
+        house.refuse(guest, "usage", why, room=ask.room)
+    else:
+        house.refuse(guest, "busy", "The history cannot be searched now; try again later.", room=ask.room)
 
 
 # ---------------------------------------------------------------- messages, afterwards
@@ -339,10 +401,11 @@ def react(house: House, guest: Guest, ask: asks.React, now: Now) -> None:
 def typing(house: House, guest: Guest, ask: asks.Typing, now: Now) -> None:
     """Tell the others, if they are not too many and it was not told just now."""
     room = house.find_room(ask.room)
-    if room is None or guest not in room.members or len(room.members) > CROWD or room.mutes.names(guest, now.mono):
+    if room is None or guest not in room.members or room.count > CROWD or room.mutes.names(guest, now.mono):
         return
     if now.mono - guest.typed >= TYPING_SECONDS:
         guest.typed = now.mono
+        house.order.typing(house, guest, room)
         house.tell_room(room, TypingSeen(guest.nick, room.shown), now, without=guest)
 
 

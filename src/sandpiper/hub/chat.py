@@ -18,6 +18,8 @@ from sandpiper.wire.hub.lines import TOO_LONG, decode_chunk, encode_answers
 from sandpiper.wire.limits import MAX_LINE_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sandpiper.core.events import Now
     from sandpiper.hub.guests import Guest
     from sandpiper.hub.history import History
@@ -39,6 +41,12 @@ class Hall(Protocol):
     connections: set[Connection]
     buffer: memoryview
     """What is read goes here first; each connection takes it out before the next one reads."""
+    stopped: bool
+    """Guests are not read for now."""
+
+    def afterwards(self, do: Callable[[], None]) -> None:
+        """Have `do` called when everything that has come so far was dealt with, and what it set off was told."""
+        ...
 
     def left(self, connection: Connection) -> None:
         """This connection has ended."""
@@ -178,6 +186,7 @@ class Connection(asyncio.BufferedProtocol):
         waiting = transport.get_write_buffer_size()
         if waiting > MAX_BACKLOG_BYTES:
             log.info("guest %s does not read: cut", self.guest.number if self.guest else 0)
+            self._hall.house.counts.cuts.add("too_slow")
             self.abort()
             self._gone("too slow")
         elif not waiting and self._fd >= 0:
@@ -206,16 +215,19 @@ class Connection(asyncio.BufferedProtocol):
         """Lines that are piped into `nc` are said, and answered, before the connection closes. One that has no end is
         none.
         """
-        asyncio.get_running_loop().call_soon(self._finish)  # after what the last line has set off
+        self._hall.afterwards(self._finish)
         return True
 
     def _finish(self) -> None:
         if self._closing is not None:
             self.abort()  # the other side has taken our reason, and closed as well
+        elif self._held and self.guest is not None and self.guest.open:
+            asyncio.get_running_loop().call_later(BEHIND_WAIT, self._hall.afterwards, self._finish)
         else:
             self.close(self._hall.now().mono, linger=False)
 
     def _take_bytes(self, chunk: bytes) -> None:
+        self._hall.house.counts.bytes_read += len(chunk)
         if self.guest is None or not self.guest.open:
             return
         if self._partial:
@@ -255,7 +267,7 @@ class Connection(asyncio.BufferedProtocol):
         taken = house.take(self.guest, asks, now)
         if taken < len(asks):
             return self._hold(_lines(chunk)[taken:], house.wait(self.guest, now))
-        if self._hall.history.behind:
+        if self._hall.history.behind or self._hall.stopped:
             return self._hold([], BEHIND_WAIT)
         return None
 
@@ -268,9 +280,13 @@ class Connection(asyncio.BufferedProtocol):
         return lines
 
     def _go_on(self) -> None:
-        lines, self._held = self._held, None
+        lines = self._held
         if lines is None or self.guest is None or not self.guest.open or self._transport is None:
             return
+        if self._hall.stopped:
+            asyncio.get_running_loop().call_later(BEHIND_WAIT, self._go_on)
+            return
+        self._held = None
         now = self._hall.now()
         if self._begun is not None:
             self._begun = now.mono  # we did not read: the half line is not late

@@ -1,4 +1,4 @@
-"""What a hub counts about itself, for its metrics and its log. Nothing here is counted per delivery. Pure."""
+"""What a hub counts about itself, for its metrics and its log: by the batch, never for each receiver. Pure."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Tally:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
 
-    def add(self, word: str) -> None:
-        """It came once more."""
-        self._counts[word if word in self._counts or len(self._counts) < MAX_CODES else "other"] += 1
+    def add(self, word: str, times: int = 1) -> None:
+        """It came so many times more."""
+        self._counts[word if word in self._counts or len(self._counts) < MAX_CODES else "other"] += times
 
     def items(self) -> list[tuple[str, int]]:
         """Words and how often they came, by word."""
@@ -44,6 +44,18 @@ class Counts:
         self.message_bytes = 0
         """Their bytes, once each, however many they went to."""
         self.batches = 0
+        self.deliveries = 0
+        """Messages and whatever else was told, for each guest that it went to."""
+        self.bytes_written = 0
+        """Bytes of deliveries, also of those that a guest did not stay for."""
+        self.bytes_read = 0
+        """Bytes that guests sent."""
+        self.cuts = Tally()
+        """Connections that the hub has closed, by code."""
+        self.errors = Tally()
+        """Errors that guests were told, by code."""
+        self.strikes = 0
+        """Lines that no program sends by a slip of its user."""
         self.wrong_passwords = 0
         self.reloads = 0
         self._lags: deque[float] = deque([0.0], LAG_SAMPLES)

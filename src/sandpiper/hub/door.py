@@ -14,13 +14,16 @@ from typing_extensions import override
 from sandpiper.hub.chat import Connection, address_of
 from sandpiper.hub.http import Page, Request, answer, read_request
 from sandpiper.hub.opening import spoken
+from sandpiper.hub.rendezvous.desk import Seen
 from sandpiper.wire.hub.answers import Error, Notice
 from sandpiper.wire.hub.lines import encode_answers
 from sandpiper.wire.limits import MAX_LINE_BYTES
+from sandpiper.wire.rendezvous import opens_rendezvous
 
 if TYPE_CHECKING:
     from sandpiper.hub.chat import Hall
     from sandpiper.hub.counts import Counts
+    from sandpiper.hub.introducing import Introductions
     from sandpiper.wire.hub.answers import AnyAnswer
 
 # --- how long a connection may take, in seconds ---
@@ -48,6 +51,8 @@ class Front(Struct, frozen=True):
     password: str = ""
     motd: str = ""
     loopback_counts: bool = False
+    chat: bool = True
+    """The chat is served; else there are only the rendezvous and the relay."""
 
 
 class Porch(Protocol):
@@ -57,6 +62,8 @@ class Porch(Protocol):
     counts: Counts
     closing: str
     """What newcomers are told while the hub closes; empty: it does not."""
+    introductions: Introductions | None
+    """The rendezvous and the relay, where they are served."""
 
     @property
     def hall(self) -> Hall:
@@ -75,6 +82,10 @@ class Porch(Protocol):
         """Begin TLS on it; `first` was read already."""
         ...
 
+    def frame(self, door: Door, transport: asyncio.Transport, first: bytes) -> None:
+        """It has asked with `first` to be a WebSocket."""
+        ...
+
     def page(self, request: Request, *, local: bool) -> Page:
         """The answer to a request; `local`: it comes from this machine."""
         ...
@@ -84,8 +95,8 @@ class _Password(Struct, tag_field="type", tag="password"):
     password: str
 
 
-class _SecureConnection(Connection):
-    """A guest over TLS, where no side can close halfway."""
+class _InnerConnection(Connection):
+    """A guest inside TLS or a WebSocket, where no side can close halfway."""
 
     __slots__ = ()
 
@@ -98,13 +109,15 @@ class _SecureConnection(Connection):
 class Door(asyncio.BufferedProtocol):
     """A connection that has not said yet what it speaks, or that is dealt with here. Never reads more than it needs."""
 
-    __slots__ = ("_first", "_porch", "_since", "_state", "_transport", "_wrong", "address", "local", "secure")
+    __slots__ = ("_first", "_porch", "_since", "_state", "_transport", "_wrong", "address", "inner", "local", "secure")
 
-    def __init__(self, porch: Porch, *, secure: bool = False) -> None:
+    def __init__(self, porch: Porch, *, secure: bool = False, inner: bool = False) -> None:
         self.address = ""
         self.local = False
         self.secure = secure
         """It is inside TLS."""
+        self.inner = inner or secure
+        """It is inside another connection, which has been at the door before."""
         self._porch = porch
         self._transport: asyncio.Transport | None = None
         self._first = b""
@@ -125,7 +138,8 @@ class Door(asyncio.BufferedProtocol):
         if not self._porch.arrive(self):
             self._porch.counts.turned_away.add("crowded")
             self._state = "gone"
-            transport.abort()
+            transport.write(encode_answers((Error("The hub is full; try again later.", "full"),)))
+            self._go()
         elif self._first:  # inside TLS, they came together with the end of the handshake
             self._look_at_first()
 
@@ -139,6 +153,25 @@ class Door(asyncio.BufferedProtocol):
         """Close at once."""
         if self._transport is not None:
             self._transport.abort()
+
+    @property
+    def silent(self) -> bool:
+        """It has said nothing at all."""
+        return self._state in ("unknown", "password") and not self._first and not self._wrong
+
+    def hurry(self) -> None:
+        """Another one needs its place: taken for one who only listens, or told to go where those may not come in."""
+        if self._state == "unknown":
+            self._chat()
+        if self._state == "password":
+            self._refuse("full", "Too many wait here, and you said nothing.")
+        self._go()
+
+    def _go(self) -> None:
+        """Gone from the door, once the little that was written is in the system's hands."""
+        self._porch.leave(self)
+        if self._transport is not None:
+            self._transport.close()
 
     @override
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -177,7 +210,7 @@ class Door(asyncio.BufferedProtocol):
         elif self._state == "unknown":
             match spoken(self._first):
                 case "chat":
-                    self._chat()
+                    self._line()
                 case "http":
                     self._porch.counts.joins.add("http")
                     self._state = "http"
@@ -186,7 +219,7 @@ class Door(asyncio.BufferedProtocol):
                     self._begin_tls()
                 case "link":
                     self._porch.counts.joins.add("link")
-                    self._refuse("not_served", "This hub serves the chat only: no links of peers, no relay.")
+                    self._refuse("not_served", "This is a hub, no peer: peers link over its relay only.")
                 case None:
                     pass
 
@@ -205,17 +238,54 @@ class Door(asyncio.BufferedProtocol):
         if request is None:
             return
         assert self._transport is not None
+        if isinstance(request, Request) and request.upgrade and not self._porch.closing:
+            self._porch.counts.joins.add("websocket")
+            self._state = "gone"
+            first, self._first = self._first, b""
+            self._porch.frame(self, self._transport, first)
+            return
         head = isinstance(request, Request) and request.head
         page = self._porch.page(request, local=self.local) if isinstance(request, Request) else request
         self._porch.counts.pages.add(str(page.status))
         self._transport.write(answer(page, head=head))
         self._end()
 
+    def _line(self) -> None:
+        """Where there is a rendezvous, the first line tells who is wanted."""
+        if self._porch.introductions is None:
+            self._chat()
+            return
+        line, end, _ = self._first.lstrip().partition(b"\n")
+        if not end and len(self._first) < MAX_LINE_BYTES:
+            return
+        front = self._porch.front
+        if front.chat and not opens_rendezvous(line):
+            self._chat()
+        elif self._porch.closing or (front.tls_only and not self.secure):
+            self._chat()  # which says so
+        else:
+            self._introduce(self._porch.introductions)
+
+    def _introduce(self, introductions: Introductions) -> None:
+        """It is the rendezvous' from now on."""
+        transport, porch = self._transport, self._porch
+        assert transport is not None
+        porch.leave(self)
+        porch.counts.joins.add("rendezvous")
+        self._state = "gone"
+        self._transport = None
+        host, port, *_ = transport.get_extra_info("peername") or ("", 0)
+        seen = Seen(host, port, self.address, tunnel=self.local)
+        first, self._first = self._first, b""
+        introductions.seat(transport, porch.hall.buffer, seen, first)
+
     def _chat(self) -> None:
         if self._porch.closing:
             self._refuse("closing", self._porch.closing)
         elif self._porch.front.tls_only and not self.secure:
             self._refuse("tls_only", "This hub is used with TLS only.")
+        elif not self._porch.front.chat:
+            self._refuse("not_served", "There is no chat here, only a rendezvous and relay for rooms by code.")
         elif self._porch.front.password:
             self._state = "password"
             self._ask_password()
@@ -230,7 +300,7 @@ class Door(asyncio.BufferedProtocol):
         porch.counts.joins.add("chat")
         self._state = "gone"
         self._transport = None
-        connection = (_SecureConnection if self.secure else Connection)(porch.hall, first)
+        connection = (_InnerConnection if self.inner else Connection)(porch.hall, first)
         transport.set_protocol(connection)
         connection.connection_made(transport)
         if porch.front.motd and connection.guest is not None and connection.guest.open:
@@ -242,10 +312,12 @@ class Door(asyncio.BufferedProtocol):
     def _ask_password(self) -> None:
         """Every line up to the right password is refused; what follows it belongs to the chat."""
         assert self._transport is not None
-        while b"\n" in self._first:
-            line, _, self._first = self._first.partition(b"\n")
-            if not line.strip():
-                continue
+        while True:
+            self._first = self._first.lstrip()  # all blank lines at once: there may be 65,536
+            line, end, rest = self._first.partition(b"\n")
+            if not end:
+                break
+            self._first = rest
             try:
                 said = msgspec.json.decode(line, type=_Password).password
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING, Protocol
 
-from sandpiper.hub.limits import ANON_TRIES, MAX_NICK_TRIES, MAX_NICKS_A_KEY
+from sandpiper.hub.limits import ANON_TRIES, MAX_NICK_TRIES, MAX_NICKS_A_KEY, MAX_OWNED_NICKS
 from sandpiper.wire.limits import MAX_NICK_CHARS
 from sandpiper.wire.text import visible
 
@@ -31,7 +31,7 @@ class Guest:
 
     __slots__ = (
         "address", "allowance", "folded", "key", "modern", "named", "nick", "nonce", "number", "open", "outlet",
-        "recalling", "rooms", "spoke", "strikes", "typed",
+        "recalling", "rooms", "spoke", "strikes", "typed", "waiting",
     )  # fmt: skip
 
     def __init__(self, number: int, address: str, nick: str, outlet: Outlet) -> None:
@@ -56,6 +56,8 @@ class Guest:
         """When it last said something in a room with slow mode, in seconds."""
         self.typed = float("-inf")
         self.recalling = False
+        self.waiting = False
+        """Something that it asked for is being decided; its next lines are taken after that."""
 
     @property
     def owner(self) -> PeerKey | int:
@@ -83,11 +85,14 @@ class Guests:
         self._rng = rng
         self._named: dict[str, Guest] = {}
         self._count = 0
+        self.base = 0
+        """Guests are numbered from here on."""
+        self.anonymous = (0, 1)
+        """(remainder, divisor) of the numbers in anon-1234: hubs of a cluster use different ones."""
         self._owners: dict[str, PeerKey] = {}
         self._nicks: dict[PeerKey, tuple[str, ...]] = {}
         for nick, key in owned:
-            self._owners[fold(nick)] = key
-            self._nicks[key] = (*self._nicks.get(key, ()), nick)
+            self._own(nick, key)
 
     def __len__(self) -> int:
         """How many are connected."""
@@ -96,7 +101,7 @@ class Guests:
     def add(self, address: str, outlet: Outlet) -> Guest:
         """Somebody new, called anon-1234."""
         self._count += 1
-        guest = Guest(self._count, address, self._anonymous(), outlet)
+        guest = Guest(self.base + self._count, address, self._anonymous(), outlet)
         self._named[guest.folded] = guest
         return guest
 
@@ -114,13 +119,14 @@ class Guests:
         return tuple(self._named.values())
 
     def _anonymous(self) -> str:
+        rest, step = self.anonymous
         for _ in range(ANON_TRIES):
-            nick = f"anon-{self._rng.randrange(1000, 10_000)}"
+            nick = f"anon-{self._rng.randrange(-(-1000 // step) * step + rest, 10_000, step)}"
             if nick not in self._named and nick not in self._owners:
                 return nick
-        number = 10_000 + self._count
+        number = 10_000 - 10_000 % step + rest + self._count * step
         while f"anon-{number}" in self._named or f"anon-{number}" in self._owners:
-            number += 1
+            number += step
         return f"anon-{number}"
 
     def free(self, nick: str, guest: Guest) -> bool:
@@ -154,9 +160,20 @@ class Guests:
         nicks = self._nicks.get(guest.key, ())
         if len(nicks) >= MAX_NICKS_A_KEY:
             return False
-        self._owners[guest.folded] = guest.key
-        self._nicks[guest.key] = (*nicks, guest.nick)
+        self._own(guest.nick, guest.key)
         return True
+
+    def _own(self, nick: str, key: PeerKey) -> None:
+        self._owners[fold(nick)] = key
+        self._nicks[key] = (*self._nicks.get(key, ()), nick)
+        if len(self._owners) > MAX_OWNED_NICKS:  # the one that was taken first is free again
+            folded, first = next(iter(self._owners.items()))
+            del self._owners[folded]
+            left = tuple(one for one in self._nicks[first] if fold(one) != folded)
+            if left:
+                self._nicks[first] = left
+            else:
+                del self._nicks[first]
 
     def owned(self, key: PeerKey) -> tuple[str, ...]:
         """The nicks of a key."""

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+import msgspec
 from msgspec import Struct
 from typing_extensions import override
 
+from sandpiper.errors import UsageError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from sandpiper.errors import StoreError
     from sandpiper.wire.ids import PeerKey
 
 MEMORY_BATCHES = 1000  # newest batches of a room that `MemoryHistory` keeps
@@ -28,6 +34,18 @@ class Batch(Struct, frozen=True, gc=False):
     count: int
     ts: int
     raw: bytes
+    seqs: tuple[int, ...] = ()
+    """Their numbers, where these do not simply follow each other (in a cluster)."""
+
+
+class Barred(NamedTuple):
+    """Somebody who is banned or muted: what they were called then (folded), until when (seconds since 1970; 0: for
+    ever), and all that they are known by (see `Guest.tokens`).
+    """
+
+    name: str
+    until: int
+    tokens: tuple[str, ...]
 
 
 class KeptRoom(NamedTuple):
@@ -42,13 +60,26 @@ class KeptRoom(NamedTuple):
     slowmode: int = 0
     closed: bool = False
     """Forget the room and its lines."""
+    bans: tuple[Barred, ...] = ()
+    mutes: tuple[Barred, ...] = ()
 
 
 class Stored(NamedTuple):
-    """What a history brings back: rooms (with the last `seq` that it keeps of each), and who owns which nick."""
+    """What a history brings back: rooms (with the last `seq` that it keeps of each), who owns which nick, and who is
+    banned from the whole hub.
+    """
 
     rooms: tuple[KeptRoom, ...] = ()
     nicks: tuple[tuple[str, PeerKey], ...] = ()
+    bans: tuple[Barred, ...] = ()
+
+
+class SentId(NamedTuple):
+    """A message by its sender's own id of it: who said it, the id, and the number that it got."""
+
+    nick: str
+    client_id: str
+    seq: int
 
 
 class LinesBefore(NamedTuple):
@@ -58,11 +89,76 @@ class LinesBefore(NamedTuple):
     more: bool
 
 
-class History(Protocol):
-    """Keeps what was said. All but `read` and `aclose` return at once: whatever takes time is for a thread.
+class Found(Struct, frozen=True):
+    """Messages that a search found, the newest first, as their lines are now (without newlines).
 
-    The hub calls from one thread, the event loop's.
+    `more`: there may be older ones; ask again with this `before`. `whole` is false when so much was said of late that
+    some of it could not be searched yet.
     """
+
+    lines: tuple[bytes, ...]
+    more: bool
+    before: int
+    whole: bool
+
+
+class _Sent(Struct, frozen=True, gc=False):
+    type: str
+    nick: str = ""
+    client_id: str = ""
+    seq: int = 0
+
+
+_sent = msgspec.json.Decoder(_Sent)
+_HAS_ID = b',"client_id":"'  # as the hub writes it; no text can hold it: its quotes are escaped
+
+
+def newest_ids(raws: Iterable[bytes], limit: int) -> list[SentId]:
+    """The last `limit` ids of senders in lines (whole ones, the newest first); the oldest first.
+
+    Raises:
+        msgspec.MsgspecError: these are no lines of a hub.
+    """
+    found: list[SentId] = []  # the newest first
+    for raw in raws:
+        if _HAS_ID in raw:
+            lines = [line for line in _sent.decode_lines(raw) if line.client_id and line.type == "msg"]
+            found += [SentId(line.nick, line.client_id, line.seq) for line in reversed(lines)]
+            if len(found) >= limit:
+                break
+    return found[:limit][::-1]
+
+
+class History(Protocol):
+    """Keeps what was said. Whatever is not `async` returns at once: what takes time is for a thread.
+
+    The hub calls from one thread, the event loop's. When `durable`, whoever hands something over notes `appended`
+    afterwards, and tells nobody of it before `written` has come that far.
+    """
+
+    @property
+    def durable(self) -> bool:
+        """Whether nothing may be told before `written` says that it is on disk; the same for ever."""
+        ...
+
+    @property
+    def appended(self) -> int:
+        """How much was handed over. Once something that had to be durable was lost: more than will ever be written."""
+        ...
+
+    @property
+    def written(self) -> int:
+        """How much of it, from the first on, is kept for good."""
+        ...
+
+    @property
+    def problem(self) -> StoreError | None:
+        """Why nothing can be kept now, in a sentence for an operator; None: all is well."""
+        ...
+
+    def watch(self, on_written: Callable[[], None]) -> None:
+        """Have `on_written` called on this event loop whenever `written` or `problem` has changed."""
+        ...
 
     @property
     def behind(self) -> bool:
@@ -87,6 +183,10 @@ class History(Protocol):
         """Keep that a nick belongs to a key."""
         ...
 
+    def bar(self, bans: tuple[Barred, ...]) -> None:
+        """Keep who is banned from the whole hub: these, and nobody else any more."""
+        ...
+
     async def read(self, room: str, epoch: str, before: int, limit: int) -> LinesBefore:
         """The newest `limit` lines before number `before` (0: the newest of all).
 
@@ -94,6 +194,24 @@ class History(Protocol):
             StoreError: they cannot be read.
         """
         ...
+
+    async def sent_ids(self, room: str, epoch: str, limit: int) -> list[SentId]:
+        """The newest `limit` messages that have an id of their sender, as far back as is looked; the oldest first.
+
+        Raises:
+            StoreError: they cannot be read; `busy`: not just now.
+        """
+        ...
+
+    async def search(self, room: str, epoch: str, words: str, before: int = 0, limit: int = 50) -> Found:
+        """The newest `limit` messages that have all `words` (the last may be a beginning), told in lines before number
+        `before` (0: all). Edited messages are found by what they say now, retracted ones not at all.
+
+        Raises:
+            UsageError: there is nothing to search for, or this history cannot be searched.
+            StoreError: it cannot be searched now.
+        """
+        raise UsageError("This hub's history cannot be searched.", code="no_search")
 
     async def aclose(self) -> None:
         """Write what waits, and end."""
@@ -110,6 +228,31 @@ class MemoryHistory(History):
         self._sizes: dict[tuple[str, str], int] = {}
         self._rooms: dict[str, KeptRoom] = {}
         self._nicks: dict[str, PeerKey] = {}
+        self._bans: tuple[Barred, ...] = ()
+
+    @property
+    @override
+    def durable(self) -> bool:
+        return False
+
+    @property
+    @override
+    def appended(self) -> int:
+        return 0
+
+    @property
+    @override
+    def written(self) -> int:
+        return 0
+
+    @property
+    @override
+    def problem(self) -> StoreError | None:
+        return None
+
+    @override
+    def watch(self, on_written: Callable[[], None]) -> None:
+        pass
 
     @property
     @override
@@ -122,7 +265,7 @@ class MemoryHistory(History):
         for name, room in self._rooms.items():
             kept = self._kept.get((name, room.epoch))
             rooms.append(room._replace(seq=kept[-1].first + kept[-1].count - 1) if kept else room)
-        return Stored(tuple(rooms), tuple(self._nicks.items()))
+        return Stored(tuple(rooms), tuple(self._nicks.items()), self._bans)
 
     @override
     def append(self, batch: Batch) -> None:
@@ -148,6 +291,10 @@ class MemoryHistory(History):
         self._nicks[nick] = key
 
     @override
+    def bar(self, bans: tuple[Barred, ...]) -> None:
+        self._bans = bans
+
+    @override
     async def read(self, room: str, epoch: str, before: int, limit: int) -> LinesBefore:
         found: list[bytes] = []
         for batch in reversed(self._kept.get((room, epoch), ())):
@@ -160,6 +307,16 @@ class MemoryHistory(History):
             if len(found) > limit:
                 break
         return LinesBefore(tuple(found[-limit:]), len(found) > limit)
+
+    @override
+    async def sent_ids(self, room: str, epoch: str, limit: int) -> list[SentId]:
+        return newest_ids((batch.raw for batch in reversed(self._kept.get((room, epoch), ()))), limit)
+
+    @override
+    async def search(self, room: str, epoch: str, words: str, before: int = 0, limit: int = 50) -> Found:
+        from sandpiper.hub.searching import look_through  # seldom needed, and it needs what is above
+
+        return look_through((batch.raw for batch in self._kept.get((room, epoch), ())), words, before, limit)
 
     @override
     async def aclose(self) -> None:

@@ -8,15 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sandpiper.errors import RemoteProtocolError, UsageError
-from sandpiper.hub.effects import Cut, Deliver, Own, Remember
+from sandpiper.hub.counts import Counts
+from sandpiper.hub.effects import Bar, Cut, Deliver, Own, Recollect, Remember
 from sandpiper.hub.guests import Guests
 from sandpiper.hub.history import KeptRoom
-from sandpiper.hub.limits import COSTLY, MAX_BATCH, MAX_STRIKES
-from sandpiper.hub.pace import Allowance
+from sandpiper.hub.limits import COSTLY, MAX_STRIKES
+from sandpiper.hub.order import AtOnce
+from sandpiper.hub.pace import Address, Allowance
 from sandpiper.hub.rooms import Listed, Room
 from sandpiper.wire.hub import LOBBY
-from sandpiper.wire.hub.answers import Ack, Error, Left, Notice, Said
-from sandpiper.wire.hub.asks import Msg
+from sandpiper.wire.hub.answers import Error, Left, Notice, TopicSet
+from sandpiper.wire.hub.asks import Edit, Msg, React, Retract
 from sandpiper.wire.hub.lines import BadLine, encode_answers
 from sandpiper.wire.text import check_room_name
 
@@ -26,15 +28,19 @@ if TYPE_CHECKING:
 
     from sandpiper.core.events import Now
     from sandpiper.hub.effects import Effect
+    from sandpiper.hub.far import Far
     from sandpiper.hub.guests import Guest, Outlet
     from sandpiper.hub.history import Stored
     from sandpiper.hub.limits import ChatSettings
+    from sandpiper.hub.order import Order
     from sandpiper.wire.hub.answers import AnyAnswer, Kept
     from sandpiper.wire.hub.asks import AnyAsk, Ask
+    from sandpiper.wire.ids import PeerKey
 
     Answerer = Callable[["House", Guest, Any, Now], None]
     """Answers one kind of line, the one under which it stands in the table of answerers."""
 
+_NUMBERED = (Edit, Retract, React)  # beside messages; a topic is what a room is, and waits as that does
 SHORTEST_WAIT = 0.02  # seconds that a guest over its rate waits at least: fewer, larger turns
 
 
@@ -42,16 +48,6 @@ class Full(RemoteProtocolError):
     """No more connections are taken, in all or from this address."""
 
     code = "full"
-
-
-class _Address:
-    """What the connections of one address share."""
-
-    __slots__ = ("allowance", "connections")
-
-    def __init__(self, allowance: Allowance) -> None:
-        self.connections = 0
-        self.allowance = allowance
 
 
 class House:
@@ -67,24 +63,29 @@ class House:
         rng: random.Random,
         stored: Stored,
         now: Now,
+        counts: Counts | None = None,
+        order: Order | None = None,
     ) -> None:
         self.settings = settings
         self.rng = rng
         """Draws nicks, epochs and challenges; in a real hub it must be the system's."""
         self.guests = Guests(rng, stored.nicks)
         self.rooms: dict[str, Room] = {}
-        self.bans = Listed()
+        self.bans = Listed(stored.bans, now)
         """Who may not come in at all."""
+        self.counts = counts or Counts()
+        self.order = order or AtOnce()
+        self.unkept = ""
+        """Why nothing can be said now that must be kept, for guests; empty: it can."""
         self._answerers = answerers
-        self._addresses: dict[str, _Address] = {}
-        # Nothing costs more than the smallest whole allowance, or it could never be had.
-        self._dearest = int(min(settings.guest_pace.burst, settings.address_pace.burst))
+        self._addresses: dict[str, Address] = {}
+        self._dearest = _dearest(settings)
         self._closing = False
         self._out: list[Effect] = []
         self._said: dict[Room, None] = {}  # rooms with something to send now
         self._presence: dict[Room, None] = {}  # rooms with comings and goings to tell, the first due first
         for kept in stored.rooms:
-            self.rooms[kept.name] = Room(kept, Allowance(settings.room_pace, now.mono))
+            self.rooms[kept.name] = Room(kept, Allowance(settings.room_pace, now.mono), now)
         if LOBBY not in self.rooms:
             self.make_room(LOBBY, now)
 
@@ -104,7 +105,7 @@ class House:
         if address:
             place = self._addresses.get(address)
             if place is None:
-                place = self._addresses[address] = _Address(Allowance(settings.address_pace, now.mono))
+                place = self._addresses[address] = Address(settings.address_pace, now.mono)
             if place.connections >= settings.connections_an_address:
                 raise Full("There are too many connections from your address.")
             place.connections += 1
@@ -117,6 +118,7 @@ class House:
         elif len(lobby.members) < settings.guests_a_room:
             self.seal(lobby, now)
             lobby.add(guest)
+            self.order.inside(self, guest, lobby)
         else:
             self.refuse(guest, "room_full", "The lobby is full; you can join another room.")
         return guest
@@ -127,15 +129,25 @@ class House:
             return
         guest.open = False
         for room in guest.rooms:
-            self.take_out(guest, room, now)
-            if guest.named:
-                room.presence.went(guest, why, now.mono)
-                self.due(room)
+            self.went(guest, room, now, why)
             self.tidy(room)
         self.guests.remove(guest)
+        self.order.release(self, guest)
         place = self._addresses.get(guest.address)
         if place is not None:
             place.connections -= 1
+
+    def reload(self, settings: ChatSettings, now: Now) -> None:
+        """Other settings, for those who are here as well. Whoever is more than they allow stays."""
+        self.settings = settings
+        self._dearest = _dearest(settings)
+        for room in self.rooms.values():
+            room.allowance.change(settings.room_pace, now.mono)
+        for place in self._addresses.values():
+            place.allowance.change(settings.address_pace, now.mono)
+        for guest in self.guests.all():
+            if guest.allowance is not None:
+                guest.allowance.change(settings.guest_pace, now.mono)
 
     def forget_addresses(self, now: Now) -> None:
         """Forget addresses that have no connections and whose allowance is whole again; call it now and then."""
@@ -154,6 +166,8 @@ class House:
         while at < count:
             if not guest.open:
                 return count
+            if guest.waiting:
+                break
             ask = asks[at]
             if type(ask) is Msg:
                 run = _run(asks, at)
@@ -169,7 +183,10 @@ class House:
                 cost = min(cost, self._dearest)
                 if not self._allowed(guest, None, cost, now.mono, part=False):
                     break
-                answer(self, guest, ask, now)
+                if self.unkept and isinstance(ask, _NUMBERED):
+                    self.refuse(guest, "busy", self.unkept, room=ask.room)
+                else:
+                    answer(self, guest, ask, now)
                 at += 1
         return at
 
@@ -208,6 +225,9 @@ class House:
         """Messages of one guest to one room; returns how many were dealt with."""
         room = self.find_room(run[0].room)
         inside = room is not None and guest in room.members
+        if room is not None and room.unread and inside and any(msg.client_id for msg in run):
+            self._recollect(room)
+            return 0
         count = self._allowed(guest, room if inside else None, len(run), now.mono)
         if not count:
             return 0
@@ -216,47 +236,45 @@ class House:
             return count
         if count < len(run):
             run = run[:count]
-        if room.mutes and room.mutes.names(guest, now.mono):
+        if self.unkept:
+            self.refuse(guest, "busy", self.unkept, room=room.shown, run=run)
+        elif room.mutes and room.mutes.names(guest, now.mono):
             self.refuse(guest, "muted", "You may not talk here now.", room=room.shown, run=run)
         elif room.slowmode and not room.is_operator(guest) and not self.is_operator(guest):
             self._say_slowly(guest, room, run, now)
         else:
-            self._append(guest, room, run, now)
+            self.order.say(self, guest, room, run, now)
         return count
 
     def _say_slowly(self, guest: Guest, room: Room, run: Sequence[Msg], now: Now) -> None:
         left = guest.spoke + room.slowmode - now.mono
         if left <= 0:
             guest.spoke = now.mono
-            self._append(guest, room, run[:1], now)
+            self.order.say(self, guest, room, run[:1], now)
             run, left = run[1:], room.slowmode
         if run:
             text = f"This room is slow: one message in {room.slowmode} s. Try again in {left:.0f} s."
             self.refuse(guest, "slowmode", text, room=room.shown, run=run)
 
-    def _append(self, guest: Guest, room: Room, run: Sequence[Msg], now: Now) -> None:
-        """Give the messages their numbers; `flush` sends them. This is what the speed of the hub hangs on."""
-        room.wrote(guest)
-        if {msg.client_id for msg in run} != {""}:
-            run, again = room.unsaid(guest.nick, run)
-            for client_id, seq in again:
-                self.tell(guest, Ack(client_id, seq, room.shown))
-        nick, ts, shown = guest.nick, now.wall_ms // 1000, room.shown
-        room.pending += [
-            Said(nick, msg.text, ts, shown, seq, msg.client_id, msg.reply_to, msg.action)
-            for seq, msg in enumerate(run, room.seq + 1)
-        ]
-        room.seq += len(run)
-        self._said[room] = None
-        if len(room.pending) >= MAX_BATCH:
-            self.seal(room, now)
+    def _recollect(self, room: Room) -> None:
+        """Messages wait until it is known which of them were said before the hub was started."""
+        if not room.reading:
+            room.reading = True
+            self.do(Recollect(room.name, room.epoch))
 
     def put(self, guest: Guest, room: Room, kept: Callable[[int], Kept]) -> None:
-        """Something else that has a number in its room: `kept` makes it of its number."""
-        room.wrote(guest)
-        room.seq += 1
-        room.pending.append(kept(room.seq))
+        """Something else that gets a number in its room: `kept` makes it of its number."""
+        self.order.put(self, guest, room, kept)
+
+    def take_in(self, room: Room, owner: PeerKey | int, kept: Sequence[Kept]) -> None:
+        """These have their numbers, all after those before; `flush` sends them. They are by `owner`."""
+        room.wrote(owner, kept[0].seq)
+        room.seq = kept[-1].seq
+        room.pending += kept
         self._said[room] = None
+        if type(kept[0]) is TopicSet:
+            room.topic = kept[0].text
+            self.remember(room)
 
     # ------------------------------------------------------------ what is to be done
 
@@ -304,13 +322,13 @@ class House:
         """One line to one guest."""
         self.send(guest, encode_answers((answer,)))
 
-    def send(self, guest: Guest, raw: bytes) -> None:
-        """Lines to one guest."""
+    def send(self, guest: Guest, raw: bytes, *, early: bool = False) -> None:
+        """Lines to one guest; `early` as of `Deliver`."""
         last = self._out[-1] if self._out else None
-        if type(last) is Deliver and last.to == (guest,):
-            self._out[-1] = Deliver(last.raw + raw, last.to)
+        if type(last) is Deliver and last.to == (guest,) and last.early == early:
+            self._out[-1] = Deliver(last.raw + raw, last.to, early)
         else:
-            self._out.append(Deliver(raw, (guest,)))
+            self._out.append(Deliver(raw, (guest,), early))
 
     def tell_room(self, room: Room, answer: AnyAnswer, now: Now, without: Guest | None = None) -> None:
         """One line without a number to everybody in a room, after what was said before."""
@@ -319,19 +337,25 @@ class House:
         if others:
             self._out.append(Deliver(encode_answers((answer,)), others))
 
+    def tell_all(self, notice: Notice) -> None:
+        """One line to everybody, whatever room they are in."""
+        self._out.append(Deliver(encode_answers((notice,)), self.guests.all(), early=True))
+
     def refuse(
         self, guest: Guest, code: str, text: str, *, room: str = "", suggestion: str = "", run: Sequence[Msg] = ()
     ) -> None:
         """Say why something was not done; of messages in `run`, for each that has an id of its sender, else once."""
         ids = [msg.client_id for msg in run if msg.client_id]
+        errors = [Error(text, code, room, suggestion, client_id) for client_id in ids]
         if len(ids) < len(run) or not run:
-            self.tell(guest, Error(text, code, room, suggestion))
-        if ids:
-            self.send(guest, encode_answers([Error(text, code, room, suggestion, client_id) for client_id in ids]))
+            errors.insert(0, Error(text, code, room, suggestion))
+        self.counts.errors.add(code, len(errors))
+        self.send(guest, encode_answers(errors), early=True)
 
     def strike(self, guest: Guest, code: str, text: str, now: Now) -> None:
         """A line that no program sends by a slip of its user. Too many end the connection."""
         guest.strikes += 1
+        self.counts.strikes += 1
         if guest.strikes >= MAX_STRIKES:
             self.cut(guest, "too_many_errors", f"{text} {MAX_STRIKES} lines were refused; goodbye.", now)
         else:
@@ -351,8 +375,7 @@ class House:
         self._closing = True
         for room in self.rooms.values():
             self.seal(room, now)
-        notice = Notice(text, now.wall_ms // 1000, code="closing")
-        self._out.append(Deliver(encode_answers((notice,)), self.guests.all()))
+        self.tell_all(Notice(text, now.wall_ms // 1000, code="closing"))
 
     # ------------------------------------------------------------ rooms
 
@@ -378,7 +401,7 @@ class House:
                 raise Full(f"There are {len(self.rooms)} rooms, and no more are made.", code="too_many_rooms")
             self.drop(empty)
         kept = KeptRoom(name, f"{self.rng.getrandbits(40):010x}", lock=lock)
-        room = self.rooms[name] = Room(kept, Allowance(self.settings.room_pace, now.mono))
+        room = self.rooms[name] = Room(kept, Allowance(self.settings.room_pace, now.mono), now)
         self.do(Remember(kept))
         return room
 
@@ -390,9 +413,8 @@ class House:
 
     def tidy(self, room: Room) -> None:
         """Forget a room that nobody is in and that nobody has left anything in."""
-        if room.members or room.name == LOBBY or room.seq or room.lock or room.operators:
-            return
-        self.forget(room)
+        if not room.members:
+            self.order.empty(self, room)
 
     def forget(self, room: Room) -> None:
         """The room is no more, and neither is what was said in it."""
@@ -403,10 +425,32 @@ class House:
         """The history keeps what the room is now."""
         self.do(Remember(room.kept()))
 
-    def take_out(self, guest: Guest, room: Room, now: Now) -> None:
-        """The guest is no longer in the room; what was said before is still for it."""
+    def remember_bans(self) -> None:
+        """The history keeps who is banned from the hub."""
+        self.do(Bar(self.bans.kept()))
+
+    def put_in_charge(self, room: Room, number: int, key: PeerKey | None) -> None:
+        """Somebody is an operator of the room, by key or while it is there."""
+        if key is None:
+            room.makers.add(number)
+        else:
+            room.operators.add(key)
+            self.remember(room)
+
+    def take_out(self, guest: Guest, room: Room, now: Now, why: str | None = None) -> None:
+        """The guest is no longer in the room; what was said before is still for it. `why` as in `went`, if the others
+        are not told already.
+        """
         self.seal(room, now)
         room.remove(guest)
+        self.order.outside(self, guest, room, why)
+
+    def went(self, guest: Guest, room: Room, now: Now, why: str = "") -> None:
+        """The guest leaves the room, and the others are told (`why`, if it says more)."""
+        self.take_out(guest, room, now, why)
+        if guest.named:
+            room.presence.went(guest, why, now.mono)
+            self.due(room)
 
     def put_out(self, guest: Guest, room: Room, code: str, text: str, now: Now) -> None:
         """An operator has put the guest out of the room."""
@@ -417,7 +461,7 @@ class House:
 
     # ------------------------------------------------------------ people
 
-    def is_operator(self, guest: Guest) -> bool:
+    def is_operator(self, guest: Guest | Far) -> bool:
         """Whether the guest is an operator of the whole hub."""
         return guest.key in self.settings.operators
 
@@ -428,12 +472,18 @@ class House:
             for room in guest.rooms:
                 room.presence.came(guest, now.mono)
                 self.due(room)
+                self.order.inside(self, guest, room)
 
     def own(self, guest: Guest) -> None:
         """The guest's nick belongs to its key, if it has one and the nick is free to own."""
         if guest.named and not guest.nick.startswith("anon-") and self.guests.own(guest):
             assert guest.key is not None
             self.do(Own(guest.nick, guest.key))
+
+
+def _dearest(settings: ChatSettings) -> int:
+    """What a line costs at most: nothing costs more than the smallest whole allowance, or it could never be had."""
+    return int(min(settings.guest_pace.burst, settings.address_pace.burst))
 
 
 def _run(asks: Sequence[AnyAsk | BadLine], at: int) -> Sequence[Msg]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 
 import msgspec
 from msgspec import Struct
 
 MAX_HEAD_BYTES = 8 * 1024  # request line and headers; what nginx and others take by default
+
+WEBSOCKET_PATH = "/sandpiper"
+_UPGRADE = re.compile(rb"\nupgrade:[ \t]*websocket[ \t]*\r?(\n|$)", re.IGNORECASE)  # RFC 6455, section 4.2.1
 
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
@@ -23,6 +27,8 @@ class Request(Struct, frozen=True):
     path: str
     head: bool = False
     """Only the head of the answer is wanted."""
+    upgrade: bool = False
+    """The connection is to become a WebSocket (at `/sandpiper`)."""
 
 
 class Page(Struct, frozen=True):
@@ -60,7 +66,8 @@ def read_request(raw: bytes) -> Request | Page | None:
         return _BAD
     if words[0] not in (b"GET", b"HEAD"):
         return _OTHER
-    return Request(words[1].decode("ascii").partition("?")[0], head=words[0] == b"HEAD")
+    path, head = words[1].decode("ascii").partition("?")[0], words[0] == b"HEAD"
+    return Request(path, head, upgrade=path == WEBSOCKET_PATH and not head and _UPGRADE.search(raw[:end]) is not None)
 
 
 def answer(page: Page, *, head: bool = False) -> bytes:

@@ -12,6 +12,7 @@ MAX_READ_BYTES = 64 * 1024  # read at once, and held at most while a guest is ov
 MAX_BACKLOG_BYTES = 4 * 1024 * 1024  # written and not taken; measured: who never reads is gone within a second
 MAX_ROOMS_A_GUEST = 20  # a screenful of rooms
 MAX_NICKS_A_KEY = 4  # nicks that one key keeps: enough for a person, too few to hoard
+MAX_OWNED_NICKS = 100_000  # in all, as the history keeps: some 20 MB
 MAX_NICK_TRIES = 99  # suffixes tried for a suggestion: alice2 … alice99
 ANON_TRIES = 50  # draws of four digits before longer numbers
 
@@ -27,6 +28,7 @@ CROWD = 300  # members from which on presence is told as numbers only
 PRESENCE_LINES = 5  # in one batch of presence with a line each; more become one line
 MAX_ROOM_LIST = 200  # rooms in one answer
 MAX_WHO = 1000  # members in one answer
+MAX_PAGE_BYTES = 1024 * 1024  # of lines in a page of history: a quarter of what may wait for a guest
 
 # --- timings, seconds ---
 PRESENCE_DELAY = 0.05  # who comes and goes is told together (measured: 480 joins a second without, 15,000 with)
@@ -36,6 +38,7 @@ TYPING_SECONDS = 3.0  # at most one typing line of a guest in this time
 COSTLY = 5  # lists, joins, nicks, history, signatures: they take or tell more than a message
 
 # --- work that waits ---
+MAX_RECOLLECTIONS = 16  # rooms whose ids of senders are being read; messages in others wait for their turn
 MAX_RECALLS = 64  # pages of history that are being read; more are refused as busy
 MAX_LOCKS = 16  # passwords that wait to be hashed, one at a time (a third of a second each)
 

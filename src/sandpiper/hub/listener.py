@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Protocol, cast
 
 from sandpiper.errors import LinkError
 from sandpiper.hub.door import Door, Front
+from sandpiper.hub.metrics import file_limit
 from sandpiper.hub.serving import BACKLOG
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from sandpiper.hub.chat import Hall
     from sandpiper.hub.counts import Counts
     from sandpiper.hub.http import Page, Request
+    from sandpiper.hub.introducing import Introductions
     from sandpiper.hub.serving import ChatServer
 
     class Pages(Protocol):
@@ -32,6 +35,7 @@ log = logging.getLogger(__name__)
 
 MAX_AT_DOOR = 4 * BACKLOG  # connections that have not said what they speak: four turns of the loop full of new ones
 MAX_AT_DOOR_AN_ADDRESS = 64  # of one household: a browser opens six at once, a load balancer's probes some more
+SPARE_FILES = 64  # beside connections: history, log, listening sockets, the system's own
 SWEEP = 0.5  # seconds between two looks at what is due
 HANDSHAKE_SECONDS = 10.0  # for TLS: three round trips to the other side of the world, one of them lost
 SHUTDOWN_SECONDS = 3.0  # for the other side's goodbye in TLS
@@ -45,12 +49,14 @@ class Listener:
         self.front = front
         self.counts = counts
         self.closing = ""
-        self.port = 0
+        self.introductions: Introductions | None = None
+        self.port = self.second_port = 0
         self._pages = pages
         self._doors: dict[Door, None] = {}
         self._addresses: Counter[str] = Counter()
+        self._most, self._backlog = connections_within(file_limit())
         self._loop = asyncio.get_running_loop()
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._stop = asyncio.Event()
         self._tasks: asyncio.TaskGroup
         self.life: asyncio.Future[None] = self._loop.create_future()
@@ -62,19 +68,25 @@ class Listener:
 
     # ------------------------------------------------------------ life
 
-    async def open(self, hosts: Sequence[str], port: int) -> None:
-        """Take connections on these addresses (none: all of this machine) from now on; 0 is any free port.
+    async def open(self, hosts: Sequence[str], port: int, *, second: bool = False) -> None:
+        """Take connections on these addresses (none: all of this machine) from now on; 0 is any free port. A second
+        one is the same door elsewhere.
 
         Raises:
             LinkError: the port or an address cannot be used.
         """
         try:
-            self._server = await self._loop.create_server(
-                lambda: Door(self), list(hosts) or None, port, backlog=BACKLOG
+            server = await self._loop.create_server(
+                lambda: Door(self), list(hosts) or None, port, backlog=self._backlog
             )
         except OSError as exc:
             raise _unusable(hosts, port, exc) from exc
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._servers.append(server)
+        opened = server.sockets[0].getsockname()[1]
+        if second:
+            self.second_port = opened
+        else:
+            self.port = opened
 
     async def start(self) -> None:
         """Begin to look after those at the door."""
@@ -93,19 +105,21 @@ class Listener:
 
     async def aclose(self) -> None:
         """Take no more connections, and end those at the door. Guests are the chat's, and closed first."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         self._stop.set()
         await self.life
-        if self._server is not None:
-            await self._server.wait_closed()
+        for server in self._servers:
+            await server.wait_closed()
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP)
-            now = self.chat.now().mono
+            now = self.chat.now()
             for door in tuple(self._doors):
-                door.look(now)
+                door.look(now.mono)
+            if self.introductions is not None:
+                self.introductions.look(now)
 
     # ------------------------------------------------------------ for doors (see `Porch`)
 
@@ -115,9 +129,19 @@ class Listener:
         return self.chat
 
     def arrive(self, door: Door) -> bool:
-        """See `Porch`. Inside TLS it has been here before, outside."""
-        if len(self._doors) >= MAX_AT_DOOR:
+        """See `Porch`. Inside TLS or a WebSocket it has been here before, outside.
+
+        When all places are taken, whoever has been silent longest makes room: a crowd that says nothing keeps nobody
+        out, neither guests nor those who ask how the hub is.
+        """
+        introduced = len(self.introductions) if self.introductions is not None else 0
+        if not door.inner and len(self._doors) + len(self.chat.connections) + introduced >= self._most:
             return False
+        if len(self._doors) >= MAX_AT_DOOR:
+            silent = next((one for one in self._doors if one.silent), None)
+            if silent is None:
+                return False
+            silent.hurry()
         if door.address:
             if self._addresses[door.address] >= MAX_AT_DOOR_AN_ADDRESS:
                 return False
@@ -137,6 +161,15 @@ class Listener:
     def page(self, request: Request, *, local: bool) -> Page:
         """See `Porch`."""
         return self._pages(request, local=local)
+
+    def frame(self, door: Door, transport: asyncio.Transport, first: bytes) -> None:
+        """See `Porch`."""
+        from sandpiper.hub.websocket import WebSocketLayer  # a hub that nobody asks for one never loads it
+
+        self.leave(door)
+        layer = WebSocketLayer(lambda: Door(self, secure=door.secure, inner=True), self.chat.buffer)
+        transport.set_protocol(layer)
+        layer.begin(transport, first)
 
     def secure(self, door: Door, transport: asyncio.Transport, first: bytes) -> None:
         """See `Porch`. The loop's own TLS takes over the transport in the task's first step, gets its
@@ -167,6 +200,16 @@ class Listener:
             self.leave(door)
         if secured is not None:
             inner.connection_made(secured)
+
+
+def connections_within(files: int) -> tuple[int, int]:
+    """How many connections a process can have that may open so many files (0: any number), and how many the system may
+    hold for it: the loop opens all of those at once, before anybody is asked whether there is a place.
+    """
+    if not files:
+        return sys.maxsize, BACKLOG
+    backlog = max(1, min(BACKLOG, files // 8))
+    return max(1, files - SPARE_FILES - backlog), backlog
 
 
 def _feed(transport: asyncio.Transport, first: bytes) -> None:

@@ -17,7 +17,6 @@ from sandpiper import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from sandpiper.errors import StoreError
     from sandpiper.hub.counts import Tally
     from sandpiper.hub.history import History
     from sandpiper.hub.listener import Listener
@@ -38,11 +37,6 @@ class Watched(Protocol):
     @property
     def lost(self) -> int:
         """Lines that could not be kept."""
-        ...
-
-    @property
-    def problem(self) -> StoreError | None:
-        """Why it cannot write now."""
         ...
 
 
@@ -98,15 +92,24 @@ def gather(listener: Listener, history: History, started: float, now: float) -> 
     yield _one("messages_total", "counter", "Messages, edits, reactions and the like that were taken.", counts.messages)
     yield _one("message_bytes_total", "counter", "Their bytes as sent, once each.", counts.message_bytes)
     yield _one("batches_total", "counter", "Batches that they were sent in.", counts.batches)
+    yield _one("deliveries_total", "counter", "Messages written to guests, for each of them.", counts.deliveries)
+    yield _one("written_bytes_total", "counter", "Bytes that were written to guests.", counts.bytes_written)
+    yield _one("read_bytes_total", "counter", "Bytes that guests have sent.", counts.bytes_read)
+    yield _by("cuts_total", "Guests whose connection the hub has closed.", "why", counts.cuts)
+    yield _by("errors_total", "Errors that guests were told.", "code", counts.errors)
+    yield _one("strikes_total", "counter", "Lines that no program sends by a slip of its user.", counts.strikes)
     yield _one("wrong_passwords_total", "counter", "Wrong passwords of the hub.", counts.wrong_passwords)
     yield _one("reloads_total", "counter", "Times that the settings were read again.", counts.reloads)
     yield _one("history_behind", "gauge", "1 while guests are read slower because the disk is.", history.behind)
+    yield _one("held_bytes", "gauge", "Bytes that guests are told once they are on disk.", chat.held)
+    yield _one("history_failing", "gauge", "1 while the history cannot be written.", history.problem is not None)
     if isinstance(history, Watched):
         yield _one("history_waiting_bytes", "gauge", "Bytes that are not on disk yet.", history.waiting)
         yield _one("history_lost_total", "counter", "Lines that could not be kept.", history.lost)
-        yield _one("history_failing", "gauge", "1 while the history cannot be written.", history.problem is not None)
     yield _one("loop_lag_seconds", "gauge", "How late the event loop last came round.", counts.lag)
     yield _one("loop_lag_worst_seconds", "gauge", "The latest in the last minute.", counts.worst_lag)
+    if listener.introductions is not None:
+        yield from listener.introductions.families()
     yield from process(started, now)
 
 

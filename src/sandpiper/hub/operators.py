@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from sandpiper.hub import answering
 from sandpiper.hub.guests import fold
 from sandpiper.hub.limits import COSTLY, MAX_OPERATORS
-from sandpiper.hub.rooms import FOREVER
+from sandpiper.hub.ruling import Appointed, Banned, Closed, Pardoned, PutOut, Slowed
 from sandpiper.wire.hub import LOBBY, asks
-from sandpiper.wire.hub.answers import Notice
 from sandpiper.wire.hub.asks import MAX_REASON_CHARS
 from sandpiper.wire.text import clean_line, clean_nick
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from sandpiper.core.events import Now
+    from sandpiper.hub.far import Far
     from sandpiper.hub.guests import Guest
     from sandpiper.hub.house import Answerer, House
     from sandpiper.hub.rooms import Room
@@ -39,10 +39,10 @@ def _rules_hub(house: House, guest: Guest) -> bool:
     return False
 
 
-def _target(house: House, guest: Guest, room: Room, nick: str) -> Guest | None:
+def _target(house: House, guest: Guest, room: Room, nick: str) -> Guest | Far | None:
     """Who is called so in the room, unless it is an operator of the hub; else the guest is told."""
-    target = house.guests.find(nick)
-    if target is None or target not in room.members:
+    target = room.find(nick)
+    if target is None:
         house.refuse(guest, "nobody", f"Nobody is called {clean_nick(nick)} there.", room=room.shown)
         return None
     if house.is_operator(target) and not house.is_operator(guest):
@@ -51,23 +51,18 @@ def _target(house: House, guest: Guest, room: Room, nick: str) -> Guest | None:
     return target
 
 
-def _say(house: House, room: Room, text: str, code: str, now: Now) -> None:
-    house.tell_room(room, Notice(text, now.wall_ms // 1000, room.shown, code=code), now)
-
-
 def _because(reason: str) -> str:
     reason = clean_line(reason, MAX_REASON_CHARS)
     return f": {reason}" if reason else ""
 
 
-def _tokens(house: House, nick: str, target: Guest | None) -> Iterator[str]:
+def _tokens(house: House, nick: str, target: Guest | Far | None) -> tuple[str, ...]:
     """Everything that somebody is known by."""
-    if target is not None:
-        yield from target.tokens()
-    yield f"nick:{fold(nick)}"
     owner = house.guests.owner(nick)
+    known = [*(target.tokens() if target is not None else ()), f"nick:{fold(nick)}"]
     if owner is not None:
-        yield f"key:{owner.hex()}"
+        known.append(f"key:{owner.hex()}")
+    return tuple(dict.fromkeys(known))
 
 
 def op(house: House, guest: Guest, ask: asks.Operator, now: Now) -> None:
@@ -79,33 +74,27 @@ def op(house: House, guest: Guest, ask: asks.Operator, now: Now) -> None:
     if ask.on and len(room.operators) + len(room.makers) >= MAX_OPERATORS:
         house.refuse(guest, "full", f"A room has at most {MAX_OPERATORS} operators.", room=room.shown)
         return
-    if target.key is None:
-        (room.makers.add if ask.on else room.makers.discard)(target)
-    else:
-        (room.operators.add if ask.on else room.operators.discard)(target.key)
-        room.makers.discard(target)
-        house.remember(room)
-    _say(house, room, f"{target.nick} is {'now' if ask.on else 'no longer'} an operator", "op", now)
+    house.order.rule(house, guest, room, Appointed(target.number, target.key or b"", target.nick, ask.on), now)
 
 
 def kick(house: House, guest: Guest, ask: asks.Kick, now: Now) -> None:
     """Put somebody out of a room or of the hub."""
     why = _because(ask.reason)
     if ask.hub:
-        target = house.guests.find(ask.nick) if _rules_hub(house, guest) else None
-        if target is not None:
+        if _rules_hub(house, guest):
             text = f"{guest.nick} has put you out of the hub{why}"
-            house.cut(target, "kicked", text, now, why=f"put out by {guest.nick}{why}")
+            out = PutOut(0, clean_nick(ask.nick), "kicked", text, f"put out by {guest.nick}{why}")
+            house.order.rule(house, guest, None, out, now)
         return
     room = _ruled(house, guest, ask.room)
     target = _target(house, guest, room, ask.nick) if room is not None else None
     if room is not None and target is not None:
-        _put_out(house, guest, target, room, "kicked", why, now)
+        house.order.rule(house, guest, room, _out(guest, target, room, "kicked", why), now)
 
 
-def _put_out(house: House, guest: Guest, target: Guest, room: Room, code: str, why: str, now: Now) -> None:
-    house.put_out(target, room, code, f"{guest.nick} has put you out of {room.name}{why}", now)
-    _say(house, room, f"{target.nick} was put out by {guest.nick}{why}", code, now)
+def _out(guest: Guest, target: Guest | Far, room: Room, code: str, why: str) -> PutOut:
+    text = f"{guest.nick} has put you out of {room.name}{why}"
+    return PutOut(target.number, target.nick, code, text, f"{target.nick} was put out by {guest.nick}{why}")
 
 
 def ban(house: House, guest: Guest, ask: asks.Ban, now: Now) -> None:
@@ -118,28 +107,26 @@ def ban(house: House, guest: Guest, ask: asks.Ban, now: Now) -> None:
         room = _ruled(house, guest, ask.room)
         if room is None:
             return
-    listed = room.bans if room is not None else house.bans
-    shown = room.shown if room is not None else ""
     nick, why = clean_nick(ask.nick), _because(ask.reason)
     if not ask.on:
-        found = listed.take_off(fold(nick))
-        text = f"{nick} may come in again." if found else f"{nick} is not banned."
-        house.tell(guest, Notice(text, now.wall_ms // 1000, shown, code="ban"))
+        house.order.rule(house, guest, room, Pardoned(fold(nick), nick), now)
         return
-    target = house.guests.find(nick)
+    inside = room.find(nick) if room is not None else None
+    target = inside or house.guests.find(nick)
     if target is not None and house.is_operator(target) and not house.is_operator(guest):
+        shown = room.shown if room is not None else ""
         house.refuse(guest, "not_operator", f"{target.nick} is an operator of the hub.", room=shown)
         return
-    end = now.mono + ask.seconds if ask.seconds else FOREVER
-    if not listed.put(fold(nick), _tokens(house, nick, target), end):
-        house.refuse(guest, "full", "The list of bans is full.", room=shown)
-        return
-    if target is None or (room is not None and target not in room.members):
-        house.tell(guest, Notice(f"{nick} may not come in{why}", now.wall_ms // 1000, shown, code="ban"))
-    elif room is not None:
-        _put_out(house, guest, target, room, "banned", why, now)
+    if room is None:
+        out: PutOut | None = PutOut(0, nick, "banned", f"{guest.nick} has put you out of the hub{why}", "banned")
     else:
-        house.cut(target, "banned", f"{guest.nick} has put you out of the hub{why}", now, why="banned")
+        out = _out(guest, inside, room, "banned", why) if inside is not None else None
+    banned = Banned(fold(nick), nick, _tokens(house, nick, target), _until(ask.seconds, now), why, out=out)
+    house.order.rule(house, guest, room, banned, now)
+
+
+def _until(seconds: int, now: Now) -> int:
+    return now.wall_ms // 1000 + seconds if seconds else 0
 
 
 def mute(house: House, guest: Guest, ask: asks.Mute, now: Now) -> None:
@@ -149,27 +136,20 @@ def mute(house: House, guest: Guest, ask: asks.Mute, now: Now) -> None:
         return
     nick = clean_nick(ask.nick)
     if not ask.on:
-        if room.mutes.take_off(fold(nick)):
-            _say(house, room, f"{nick} may talk again", "mute", now)
+        house.order.rule(house, guest, room, Pardoned(fold(nick), nick, mute=True), now)
         return
     target = _target(house, guest, room, nick)
-    if target is None:
-        return
-    end = now.mono + ask.seconds if ask.seconds else FOREVER
-    if room.mutes.put(target.folded, _tokens(house, nick, target), end):
-        _say(house, room, f"{target.nick} may only listen now", "mute", now)
-    else:
-        house.refuse(guest, "full", "The list of mutes is full.", room=room.shown)
+    if target is not None:
+        tokens = _tokens(house, nick, target)
+        muted = Banned(target.folded, target.nick, tokens, _until(ask.seconds, now), mute=True)
+        house.order.rule(house, guest, room, muted, now)
 
 
 def slowmode(house: House, guest: Guest, ask: asks.Slowmode, now: Now) -> None:
     """So many seconds between two messages of one guest."""
     room = _ruled(house, guest, ask.room)
     if room is not None:
-        room.slowmode = ask.seconds
-        house.remember(room)
-        text = f"one message in {ask.seconds} s from each of you" if ask.seconds else "the room is no longer slow"
-        _say(house, room, text, "slowmode", now)
+        house.order.rule(house, guest, room, Slowed(ask.seconds), now)
 
 
 def close(house: House, guest: Guest, ask: asks.Close, now: Now) -> None:
@@ -180,10 +160,7 @@ def close(house: House, guest: Guest, ask: asks.Close, now: Now) -> None:
     if room.name == LOBBY:
         house.refuse(guest, "usage", "The lobby cannot be closed.", room=LOBBY)
         return
-    text = f"{guest.nick} has closed {room.name}{_because(ask.reason)}"
-    for member in room.everybody():
-        house.put_out(member, room, "closed", text, now)
-    house.forget(room)
+    house.order.rule(house, guest, room, Closed(f"{guest.nick} has closed {room.name}{_because(ask.reason)}"), now)
 
 
 ANSWERERS: Mapping[type[Ask], tuple[Answerer, int]] = {
@@ -196,6 +173,7 @@ ANSWERERS: Mapping[type[Ask], tuple[Answerer, int]] = {
     asks.Who: (answering.who, COSTLY),
     asks.Topic: (answering.topic, 1),
     asks.History: (answering.history, COSTLY),
+    asks.Find: (answering.find, COSTLY),
     asks.Edit: (answering.edit, 1),
     asks.Retract: (answering.retract, 1),
     asks.React: (answering.react, 1),

@@ -26,6 +26,12 @@ class Allowance(Bucket):
         self._level -= there
         return there
 
+    def change(self, pace: Pace, now: float) -> None:
+        """Another pace from `now` (seconds) on."""
+        self.take(now, 0.0)
+        self._rate, self._burst = pace.rate, pace.burst
+        self._level = min(self._level, pace.burst)
+
     def give_back(self, count: int) -> None:
         """Of what was taken, this was not used."""
         self._level += count
@@ -34,3 +40,13 @@ class Allowance(Bucket):
         """Seconds from `now` until `amount` (at most a whole burst) will be there."""
         self.take(now, 0.0)
         return max(0.0, (min(amount, self._burst) - self._level) / self._rate)
+
+
+class Address:
+    """What the connections of one address share."""
+
+    __slots__ = ("allowance", "connections")
+
+    def __init__(self, pace: Pace, now: float) -> None:
+        self.connections = 0
+        self.allowance = Allowance(pace, now)

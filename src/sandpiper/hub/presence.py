@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sandpiper.hub.effects import Deliver
+from sandpiper.hub.far import Far
 from sandpiper.hub.limits import CROWD, PRESENCE_DELAY, PRESENCE_LINES
 from sandpiper.wire.hub.answers import Notice
 from sandpiper.wire.hub.lines import encode_answers
@@ -30,21 +31,21 @@ class Presence:
         self.due: float | None = None
         """When it must be told, in seconds."""
         self._room = room
-        self._came: dict[Guest, str] = {}
+        self._came: dict[Guest | Far, str] = {}
         self._went: list[tuple[str, str]] = []
 
-    def came(self, guest: Guest, now: float) -> None:
+    def came(self, guest: Guest | Far, now: float) -> None:
         """`guest` is here."""
         self._came[guest] = guest.nick
         self._start(now)
 
-    def went(self, guest: Guest, why: str, now: float) -> None:
+    def went(self, guest: Guest | Far, why: str, now: float) -> None:
         """`guest` is gone; `why` is part of the sentence, if any."""
         if self._came.pop(guest, None) is None:
             self._went.append((guest.nick, why))
             self._start(now)
 
-    def renamed(self, guest: Guest) -> bool:
+    def renamed(self, guest: Guest | Far) -> bool:
         """`guest` has another nick. True: its coming was not told yet, and now will be with the new one."""
         if guest in self._came:
             self._came[guest] = guest.nick
@@ -55,14 +56,16 @@ class Presence:
         if self.due is None:
             self.due = now + PRESENCE_DELAY
 
-    def tell(self, members: Collection[Guest], ts: int) -> Iterator[Deliver]:
-        """What is to be told to whom, at the time `ts` (seconds since 1970); then it is forgotten."""
+    def tell(self, members: Collection[Guest], count: int, ts: int) -> Iterator[Deliver]:
+        """What is to be told to whom, at the time `ts` (seconds since 1970); then it is forgotten. Members are `count`
+        with those of other hubs.
+        """
         came, went = self._came, self._went
         self.due, self._came, self._went = None, {}, []
         if not members or not (came or went):
             return
-        if len(came) + len(went) > PRESENCE_LINES or len(members) > CROWD:
-            yield Deliver(encode_answers([self._summary(list(came.values()), went, len(members), ts)]), members)
+        if len(came) + len(went) > PRESENCE_LINES or count > CROWD:
+            yield Deliver(encode_answers([self._summary(list(came.values()), went, count, ts)]), members)
             return
         gone = [self._left(nick, why, ts) for nick, why in went]
         here = {guest: self._joined(nick, ts) for guest, nick in came.items()}
@@ -71,6 +74,8 @@ class Presence:
         if others:
             yield Deliver(encode_answers([*gone, *here.values()]), others)
         for guest in here:
+            if isinstance(guest, Far):
+                continue
             lines = [*gone, *(line for other, line in here.items() if other is not guest)]
             if lines:
                 yield Deliver(encode_answers(lines), (guest,))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from sandpiper.hub.effects import Deliver, Keep
-from sandpiper.hub.history import Batch, KeptRoom
+from sandpiper.hub.guests import fold
+from sandpiper.hub.history import Barred, Batch, KeptRoom
 from sandpiper.hub.limits import MAX_AUTHORS, MAX_BANS, MAX_CLIENT_IDS, MAX_TAIL_BYTES
 from sandpiper.hub.presence import Presence
 from sandpiper.wire.hub import LOBBY
@@ -16,8 +18,11 @@ from sandpiper.wire.hub.lines import encode_answers
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from sandpiper.core.events import Now
     from sandpiper.hub.effects import Effect
+    from sandpiper.hub.far import Far
     from sandpiper.hub.guests import Guest
+    from sandpiper.hub.history import SentId
     from sandpiper.hub.pace import Allowance
     from sandpiper.wire.hub.answers import Kept
     from sandpiper.wire.hub.asks import Msg
@@ -29,38 +34,61 @@ FOREVER = float("inf")
 class Listed:
     """Who is banned or muted, by everything they are known by, and until when."""
 
-    __slots__ = ("_until",)
+    __slots__ = ("_barred", "_until")
 
-    def __init__(self) -> None:
-        self._until: dict[str, tuple[float, str]] = {}
+    def __init__(self, kept: Iterable[Barred], now: Now) -> None:
+        """`kept` are those of an earlier life, as `kept` gave them."""
+        self._barred: dict[str, Barred] = {}
+        self._until: dict[str, tuple[float, str]] = {}  # by token: the end on the clock of `Now.mono`, and who it is
+        for one in kept:
+            self.bring(one, now)
+
+    def bring(self, kept: Barred, now: Now) -> None:
+        """Somebody of an earlier life, unless their time is over."""
+        left = kept.until - now.wall_ms / 1000 if kept.until else FOREVER
+        if left > 0:
+            self._add(kept, now.mono + left)
 
     def __contains__(self, folded: str) -> bool:
         """Whether somebody who was called so when they were put on it is."""
-        return any(name == folded for _, name in self._until.values())
+        return folded in self._barred
 
-    def put(self, folded: str, tokens: Iterable[str], end: float) -> bool:
-        """Put somebody on it until `end` (seconds); False when it is full."""
+    def kept(self) -> tuple[Barred, ...]:
+        """What the history keeps of it."""
+        return tuple(self._barred.values())
+
+    def put(self, folded: str, tokens: Iterable[str], seconds: int, now: Now) -> bool:
+        """Put somebody on it for so long (0: for ever); False when it is full."""
+        for name in {name for end, name in self._until.values() if end <= now.mono}:
+            self.take_off(name)
         if len(self._until) >= MAX_BANS:
             return False
-        self._until.update(dict.fromkeys(tokens, (end, folded)))
+        before = self._barred.get(folded)
+        known = dict.fromkeys((*(before.tokens if before is not None else ()), *tokens))
+        until = now.wall_ms // 1000 + seconds if seconds else 0
+        self._add(Barred(folded, until, tuple(known)), now.mono + seconds if seconds else FOREVER)
         return True
+
+    def _add(self, one: Barred, end: float) -> None:
+        self._barred[one.name] = one
+        self._until.update(dict.fromkeys(one.tokens, (end, one.name)))
 
     def take_off(self, folded: str) -> bool:
         """Take off whoever was called so when they were put on it; False when nobody was."""
-        tokens = [token for token, (_, name) in self._until.items() if name == folded]
-        for token in tokens:
+        for token in [token for token, (_, name) in self._until.items() if name == folded]:
             del self._until[token]
-        return bool(tokens)
+        return self._barred.pop(folded, None) is not None
 
     def names(self, guest: Guest, now: float) -> bool:
         """Whether `guest` is on it at `now`."""
         if not self._until:
             return False
         for token in guest.tokens():
-            end, _ = self._until.get(token, (now, ""))
-            if now < end:
+            end, name = self._until.get(token, (FOREVER, ""))
+            if now >= end:
+                self.take_off(name)
+            elif name:
                 return True
-            self._until.pop(token, None)
         return False
 
     def __bool__(self) -> bool:
@@ -72,11 +100,12 @@ class Room:
     """What belongs to one room. `pending` was said and is not sent yet; it has its numbers already."""
 
     __slots__ = (
-        "_authors", "_client_ids", "_everybody", "_tail", "_tail_bytes", "allowance", "bans", "epoch", "lock",
-        "makers", "members", "mutes", "name", "operators", "pending", "presence", "seq", "shown", "slowmode", "topic",
+        "_authors", "_client_ids", "_everybody", "_tail", "_tail_bytes", "allowance", "bans", "epoch", "far", "lock",
+        "makers", "members", "mutes", "name", "operators", "pending", "presence", "reading", "seq", "shown",
+        "slowmode", "topic", "unread",
     )  # fmt: skip
 
-    def __init__(self, kept: KeptRoom, allowance: Allowance) -> None:
+    def __init__(self, kept: KeptRoom, allowance: Allowance, now: Now) -> None:
         self.name = kept.name
         self.shown = "" if kept.name == LOBBY else kept.name
         """As lines name it."""
@@ -87,25 +116,32 @@ class Room:
         self.lock = kept.lock
         self.slowmode = kept.slowmode
         self.operators: set[PeerKey] = set(kept.operators)
-        self.makers: set[Guest] = set()
-        """Operators that have no key; while they are here."""
+        self.makers: set[int] = set()
+        """Operators that have no key, by number; while they are here."""
         self.allowance = allowance
         self.members: dict[Guest, None] = {}
+        self.far: dict[int, Far] = {}
+        """Members that are connected to other hubs, by number."""
         self.presence = Presence(self.shown)
         self.pending: list[Kept] = []
-        self.bans = Listed()
-        self.mutes = Listed()
+        self.bans = Listed(kept.bans, now)
+        self.mutes = Listed(kept.mutes, now)
         self._everybody: tuple[Guest, ...] | None = ()
         self._tail: deque[Batch] = deque()
         self._tail_bytes = 0
         self._authors: deque[tuple[int, PeerKey | int]] = deque(maxlen=MAX_AUTHORS)
         self._client_ids: dict[str, int] = {}  # the oldest first
+        self.unread = kept.seq > 0
+        """Which ids of senders were used before the hub was started is not known yet (`recollect`)."""
+        self.reading = False
+        """It is being read."""
 
     def kept(self, *, closed: bool = False) -> KeptRoom:
         """What the history keeps of it."""
         return KeptRoom(
-            self.name, self.epoch, self.seq, self.topic, self.lock, tuple(sorted(self.operators)), self.slowmode, closed
-        )
+            self.name, self.epoch, self.seq, self.topic, self.lock, tuple(sorted(self.operators)), self.slowmode,
+            closed, self.bans.kept(), self.mutes.kept(),
+        )  # fmt: skip
 
     # ------------------------------------------------------------ members
 
@@ -119,7 +155,7 @@ class Room:
         """`guest` is no member; seal what is pending first, it is for it, too."""
         del self.members[guest]
         self._everybody = None
-        self.makers.discard(guest)
+        self.makers.discard(guest.number)
         guest.rooms = tuple(room for room in guest.rooms if room is not self)
 
     def everybody(self) -> tuple[Guest, ...]:
@@ -128,17 +164,30 @@ class Room:
             self._everybody = tuple(self.members)
         return self._everybody
 
-    def is_operator(self, guest: Guest) -> bool:
+    @property
+    def count(self) -> int:
+        """How many members there are, on all hubs."""
+        return len(self.members) + len(self.far)
+
+    def find(self, nick: str) -> Guest | Far | None:
+        """The member who is called so, in any spelling that looks the same."""
+        folded = fold(nick)
+        for members in (self.members, self.far.values()):
+            for one in members:
+                if one.folded == folded:
+                    return one
+        return None
+
+    def is_operator(self, guest: Guest | Far) -> bool:
         """Whether `guest` is an operator of this room."""
-        return guest in self.makers or guest.key in self.operators
+        return guest.number in self.makers or guest.key in self.operators
 
     # ------------------------------------------------------------ what is said
 
-    def wrote(self, guest: Guest) -> None:
-        """What is numbered from `seq` + 1 on is by `guest`."""
-        owner = guest.owner
+    def wrote(self, owner: PeerKey | int, first: int) -> None:
+        """What is numbered from `first` on is by `owner`."""
         if not self._authors or self._authors[-1][1] != owner:
-            self._authors.append((self.seq + 1, owner))
+            self._authors.append((first, owner))
 
     def author(self, seq: int) -> PeerKey | int | None:
         """Who said number `seq`; None when that is not known any more."""
@@ -168,36 +217,46 @@ class Room:
             self._client_ids = dict(islice(known.items(), len(known) - MAX_CLIENT_IDS, None))
         return msgs, again
 
+    def recollect(self, ids: Iterable[SentId]) -> None:
+        """These ids were used before the hub was started, the oldest first."""
+        self._client_ids = {f"{one.nick} {one.client_id}": one.seq for one in ids} | self._client_ids
+        self.unread = self.reading = False
+
     def seal(self, ts: int) -> Iterator[Effect]:
         """Everything that waits becomes bytes for those who are members now: first who came and went, then what was
         said, encoded once. `ts` in seconds since 1970.
         """
         if self.presence.due is not None:
-            yield from self.presence.tell(self.everybody(), ts)
+            yield from self.presence.tell(self.everybody(), self.count, ts)
         pending = self.pending
         if not pending:
             return
         self.pending = []
         raw = encode_answers(pending)
-        batch = Batch(self.name, self.epoch, self.seq - len(pending) + 1, len(pending), ts, raw)
+        first, count = pending[0].seq, len(pending)
+        # In a cluster numbers jump.
+        seqs = () if self.seq - first + 1 == count else tuple(one.seq for one in pending)
+        batch = Batch(self.name, self.epoch, first, count, ts, raw, seqs)
         self._tail.append(batch)
         self._tail_bytes += len(raw)
         while self._tail_bytes > MAX_TAIL_BYTES and len(self._tail) > 1:
             self._tail_bytes -= len(self._tail.popleft().raw)
         yield Keep(batch)
-        yield Deliver(raw, self.everybody())
+        yield Deliver(raw, self.everybody(), lines=batch.count)
 
     def since(self, seq: int) -> tuple[int, bytes]:
         """(first number, lines) of what was said after `seq`, as much of it as is held here. Nothing is pending."""
         first, lines = self.seq + 1, []
         for batch in reversed(self._tail):
-            if batch.first + batch.count <= seq + 1:
+            last = batch.seqs[-1] if batch.seqs else batch.first + batch.count - 1
+            if last <= seq:
+                first = seq + 1
                 break
             if batch.first > seq:
                 lines.append(batch.raw)
                 first = batch.first
                 continue
-            skipped = seq + 1 - batch.first
+            skipped = bisect_right(batch.seqs, seq) if batch.seqs else seq + 1 - batch.first
             lines.append(b"".join(batch.raw.splitlines(keepends=True)[skipped:]))
             first = seq + 1
         return first, b"".join(reversed(lines))

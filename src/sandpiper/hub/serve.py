@@ -18,8 +18,9 @@ from sandpiper.hub.counted import CountedHistory
 from sandpiper.hub.counts import Counts
 from sandpiper.hub.door import Front
 from sandpiper.hub.http import FORBIDDEN, METRICS, NOT_FOUND, Health, Page, Request, health_page
-from sandpiper.hub.listener import Listener
-from sandpiper.hub.metrics import Watched, gather, render, resident_bytes
+from sandpiper.hub.introducing import Introductions
+from sandpiper.hub.listener import Listener, connections_within
+from sandpiper.hub.metrics import gather, render, resident_bytes
 from sandpiper.hub.ready import tell_system
 from sandpiper.hub.serving import GOODBYE, ChatServer
 from sandpiper.hub.settings import RELOADED, HubSettings, LoadedHub
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
 
+    from sandpiper.hub.bus.cluster import Cluster
     from sandpiper.hub.history import History
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,6 @@ log = logging.getLogger(__name__)
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 LAG_EVERY = 1.0  # seconds between two measurements of the loop's lag
 COUNTS_EVERY = 3600.0  # seconds between two lines of counts in the log
-SPARE_FILES = 64  # beside the guests': history, log, listening sockets, the system's own
 MOST_FILES = 1 << 20  # asked for at most: Linux allows no more without a change of its own settings
 CERTIFICATE = "tls.pem"
 
@@ -53,6 +54,7 @@ class Hub:
         self._read_again = read_again
         self._started = 0.0
         self._history: History
+        self._bus: Cluster | None = None
         self._chat: ChatServer
         self.listener: Listener
         self._fingerprint = ""
@@ -65,17 +67,24 @@ class Hub:
         Raises:
             ConfigError: the certificate, the key or a directory cannot be used.
             StoreError: the history cannot be opened.
-            LinkError: the port cannot be used.
+            LinkError: the port cannot be used, or the cluster's bus does not answer.
         """
         settings = self.settings
         front = self._front(self._loaded)
         hub_id = hub_key(self._data).key
-        self._history = open_history(settings, self._data)
+        self._bus = await self._open_bus()
+        self._history = self._bus.history if self._bus is not None else open_history(settings, self._data)
         try:
             kept = CountedHistory(self._history, self.counts)
-            self._chat = ChatServer(settings.chat(hub_id), kept)
+            self._chat = ChatServer(settings.chat(hub_id), kept, self.counts, self._bus)
+            if self._bus is not None:
+                await self._bus.start(self._chat)
             self._started = self._chat.now().mono
             self.listener = Listener(self._chat, front, self.counts, self.page)
+            if settings.second_port:
+                await self.listener.open(settings.host, settings.second_port, second=True)
+            if settings.introduces:
+                self.listener.introductions = Introductions(settings.introductions(), self._chat.now)
             await self.listener.open(settings.host, settings.port)
             await self._chat.start()
             await self.listener.start()
@@ -85,12 +94,27 @@ class Hub:
         for text in self._greeting():
             log.info("%s", text)
 
+    async def _open_bus(self) -> Cluster | None:
+        if not self.settings.bus:
+            return None
+        from sandpiper.hub.bus.choosing import open_bus
+
+        return await open_bus(self.settings, self._loaded.bus_token, self._data)
+
     def _greeting(self) -> list[str]:
         settings, port = self.settings, self.listener.port
         where = ", ".join(settings.host) or "all addresses of this machine"
-        lines = [f"serving the chat on port {port} of {where}, process {os.getpid()}"]
+        beside = [role for role in settings.roles if role != "chat"]
+        main = "the chat" if len(beside) < len(settings.roles) else " and ".join(f"the {role}" for role in beside)
+        lines = [f"serving {main} on port {port} of {where}, process {os.getpid()}"]
+        if beside and main == "the chat":
+            lines.append(f"on the same port: {', '.join(beside)}")
+        if settings.second_port:
+            lines.append(f"also on port {self.listener.second_port}, by which peers tell their kind of NAT")
         if self._fingerprint:
             lines.append(f"TLS on the same port; SHA-256 of the certificate, to pin: {self._fingerprint}")
+        if "chat" not in settings.roles:
+            return lines
         if not self._loaded.password and not settings.tls_only:
             lines.append("whoever reaches this port may read and write, and so may who listens on the way")
         if settings.no_history:
@@ -105,6 +129,7 @@ class Hub:
             password=loaded.password,
             motd=settings.motd,
             loopback_counts=settings.count_loopback,
+            chat="chat" in settings.roles,
         )
 
     def _tls(self, settings: HubSettings) -> ssl.SSLContext | None:
@@ -123,6 +148,8 @@ class Hub:
         self.listener.closing = GOODBYE
         log.info("closing: %d guests are told", len(self._chat.house.guests))
         try:
+            if self.listener.introductions is not None:
+                await self.listener.introductions.aclose()
             await self._chat.aclose()
             await self.listener.aclose()
         finally:
@@ -147,17 +174,23 @@ class Hub:
         problems = []
         if self.listener.closing:
             problems.append("The hub is closing.")
-        if isinstance(self._history, Watched) and self._history.problem is not None:
+        if self._history.problem is not None:
             problems.append("The history cannot be written.")
         status = "closing" if self.listener.closing else "failing" if problems else "ok"
         return Health(status, len(self._chat.house.guests), int(self._uptime()), tuple(problems))
+
+    @property
+    def lives(self) -> list[asyncio.Future[None]]:
+        """What the hub cannot be without: when one of them ends, so does the hub."""
+        return [self.listener.life, *([self._bus.life] if self._bus is not None else [])]
 
     def _uptime(self) -> float:
         return self._chat.now().mono - self._started
 
     def _figures(self) -> str:
         counts, house = self.counts, self._chat.house
-        return (
+        introductions = self.listener.introductions
+        return (f"{introductions.figures()}; " if introductions is not None else "") + (
             f"{len(house.guests)} guests, {len(house.rooms)} rooms; since the start {counts.joins['chat']:,} joins, "
             f"{counts.messages:,} messages, {sum(count for _, count in counts.turned_away.items()):,} turned away; "
             f"{resident_bytes() >> 20} MiB, lag {counts.worst_lag * 1000:.0f} ms"
@@ -206,15 +239,7 @@ class Hub:
         self.settings = msgspec.structs.replace(old, **taken)
         self._loaded = fresh
         self.listener.front = msgspec.structs.replace(front, loopback_counts=old.count_loopback)
-        house = self._chat.house
-        house.settings = msgspec.structs.replace(
-            house.settings,
-            operators=frozenset(new.operators),
-            connections=new.connections,
-            connections_an_address=new.connections_an_address,
-            guests_a_room=new.guests_a_room,
-            rooms=new.rooms,
-        )
+        self._chat.reload(self.settings.chat(self._chat.house.settings.id), new.motd if "motd" in changed else "")
         self.counts.reloads += 1
         done = [name for name in changed if name not in late]
         log.info("settings were read again; changed: %s", ", ".join(done) or "none")
@@ -234,7 +259,8 @@ async def _run(hub: Hub) -> int:
         tell_system("READY=1")
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(hub.watch(), name="hub watch")
-            await asyncio.wait((stop, hub.listener.life), return_when=asyncio.FIRST_COMPLETED)
+            ends: list[asyncio.Future[int] | asyncio.Future[None]] = [stop, *hub.lives]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             watching.cancel()
         tell_system("STOPPING=1")
         await hub.aclose()
@@ -287,11 +313,12 @@ def room_for_files(guests: int) -> None:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
             soft = most
-    if soft != resource.RLIM_INFINITY and soft < guests + SPARE_FILES:
+    most = connections_within(0 if soft == resource.RLIM_INFINITY else soft)[0]
+    if most < guests:
         log.warning(
             "only %d files may be open, so at most some %d guests of %d come in; raise the limit (ulimit -n, "
             "LimitNOFILE=) or set connections lower",
-            soft, max(0, soft - SPARE_FILES), guests,
+            soft, most, guests,
         )  # fmt: skip
 
 

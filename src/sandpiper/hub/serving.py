@@ -7,25 +7,34 @@ import contextlib
 import logging
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from sandpiper.core.events import Now
-from sandpiper.errors import StoreError
+from sandpiper.errors import StoreError, UsageError
 from sandpiper.hub import answering
 from sandpiper.hub.chat import Connection, shared_buffer
-from sandpiper.hub.effects import Cut, Deliver, Effect, Keep, Lock, Own, Recall, Remember
+from sandpiper.hub.effects import Bar, Cut, Deliver, Effect, Keep, Lock, Own, Recall, Recollect, Remember, Search
+from sandpiper.hub.holding import Holding
 from sandpiper.hub.house import House
-from sandpiper.hub.limits import MAX_LOCKS, MAX_RECALLS, ChatSettings
+from sandpiper.hub.limits import MAX_CLIENT_IDS, MAX_LOCKS, MAX_RECALLS, MAX_RECOLLECTIONS, ChatSettings
 from sandpiper.hub.operators import ANSWERERS
 from sandpiper.hub.passwords import fits, make_lock
+from sandpiper.wire.hub.answers import Notice
 
 if TYPE_CHECKING:
-    from sandpiper.hub.history import History
+    from collections.abc import Callable, Iterable
+
+    from sandpiper.hub.bus.cluster import Cluster
+    from sandpiper.hub.counts import Counts
+    from sandpiper.hub.history import History, SentId
+    from sandpiper.hub.holding import Step
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 1024  # connections that the system holds for us until the loop comes round
 GOODBYE = "The hub is closing; come back in a while."
+UNKEPT = "The hub cannot write its history to its disk now, so nothing can be said; try again later."
 
 
 class ChatServer:
@@ -34,30 +43,56 @@ class ChatServer:
     `connection` is the protocol factory: it takes what was read from a socket before.
     """
 
-    def __init__(self, settings: ChatSettings, history: History) -> None:
-        """The history stays its maker's: it is closed after `aclose`."""
+    def __init__(
+        self, settings: ChatSettings, history: History, counts: Counts | None = None, bus: Cluster | None = None
+    ) -> None:
+        """The history stays its maker's: it is closed after `aclose`; so does `bus`, by which hubs decide together what
+        happens. `counts`: where to count.
+        """
         self.history = history
         self.connections: set[Connection] = set()
         self.buffer = shared_buffer()
         self.port = 0
-        self.house = House(settings, ANSWERERS, random.SystemRandom(), history.load(), self.now())
+        self._bus = bus
+        order = bus.order if bus is not None else None
+        self.house = House(settings, ANSWERERS, random.SystemRandom(), history.load(), self.now(), counts, order)
+        self.stopped = False
+        """Guests are not read, because too much that they said waits for the disk."""
+        self._holding = Holding(history) if history.durable else None
+        self._given_up = False  # the hub closes, and the disk has not taken what was to be told before
+        self._drained = asyncio.Event()  # nothing is held any more, or never will be told
         self._loop = asyncio.get_running_loop()
         self._server: asyncio.Server | None = None
         self._woken = False
         self._timer: asyncio.Handle | None = None  # uvloop gives no TimerHandle for a delay of nothing
         self._due = 0.0  # when it rings, on the clock of `now`
         self._recalls = 0
+        self._recollections = 0
         self._locks = 0
-        self._hashing = asyncio.Lock()  # one password at a time: each takes 19 MiB
+        # One password at a time: each takes 19 MiB, and the C library keeps as much for every thread that had one.
+        self._hashing = ThreadPoolExecutor(1, "password")
         self._tasks: asyncio.TaskGroup
         self._stop = asyncio.Event()
         self._empty = asyncio.Event()  # all connections have ended, after `aclose`
         self._closing = False
         self._life: asyncio.Task[None] | None = None
 
+    @property
+    def held(self) -> int:
+        """Bytes that wait to be told until they are on disk."""
+        return self._holding.size if self._holding is not None else 0
+
     def connection(self, first: bytes = b"") -> Connection:
         """The protocol object of a new connection; `first` was read from it already."""
         return Connection(self, first)
+
+    def reload(self, settings: ChatSettings, motd: str = "") -> None:
+        """Take over other settings for everybody; a new `motd` is told to those who are here."""
+        now = self.now()
+        self.house.reload(settings, now)
+        if motd:
+            self.house.tell_all(Notice(motd, now.wall_ms // 1000, code="motd"))
+        self.wake()
 
     @staticmethod
     def now() -> Now:
@@ -68,9 +103,12 @@ class ChatServer:
 
     async def start(self) -> None:
         """Begin to look after connections."""
+        if self._holding is not None:
+            self.history.watch(self._written)
         ready = asyncio.Event()
         self._life = asyncio.create_task(self._live(ready), name="hub chat")
         await ready.wait()
+        self.wake()  # the lobby is kept before anybody comes
 
     async def listen(self, host: str, port: int) -> None:
         """Take connections on a port (0: any free one; `port` tells which).
@@ -93,8 +131,10 @@ class ChatServer:
         self._closing = True
         if self._server is not None:
             self._server.close()
+        await self._drain()
         self.house.farewell(text, self.now())
         self._flush()
+        await self._drain()
         now = self.now().mono
         if not self.connections:
             self._empty.set()
@@ -112,8 +152,29 @@ class ChatServer:
         self._stop.set()
         if self._life is not None:
             await self._life
+        self._hashing.shutdown(wait=False)
         if self._server is not None:
             await self._server.wait_closed()
+
+    async def _drain(self) -> None:
+        """Until what is held was told; what the disk does not take in time never will be."""
+        if self._bus is not None:
+            self._flush()
+            await self._bus.drain()
+        if self._holding is None:
+            return
+        self._flush()
+        if self._holding and not self.house.unkept:
+            self._drained.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.house.settings.times.farewell):
+                    await self._drained.wait()
+            self._flush()
+        self._let_go(self._holding.endings())
+        if left := self._holding.clear():
+            self._given_up = True
+            self.house.unkept = UNKEPT
+            log.warning("%d batches of lines were not told: the disk has not taken them in time", left)
 
     async def _sweep(self) -> None:
         times = self.house.settings.times
@@ -140,16 +201,24 @@ class ChatServer:
 
     def _flush(self) -> None:
         self._woken = False
-        for effect in self.house.flush(self.now()):
-            if type(effect) is Deliver:
-                raw = effect.raw
-                for guest in effect.to:
-                    guest.outlet.write(raw)
-            else:
-                self._carry_out(effect)
+        if self._holding is None:
+            for effect in self.house.flush(self.now()):
+                if type(effect) is Deliver:
+                    self._deliver(effect)
+                else:
+                    self._carry_out(effect)
+        else:
+            self._flush_durably(self._holding)
         if self.house.busy:
             self.wake()
         self._set_timer()
+
+    def _deliver(self, effect: Deliver) -> None:
+        raw, to, counts = effect.raw, effect.to, self.house.counts
+        counts.deliveries += effect.lines * len(to)
+        counts.bytes_written += len(raw) * len(to)
+        for guest in to:
+            guest.outlet.write(raw)
 
     def _set_timer(self) -> None:
         due = self.house.deadline()
@@ -168,6 +237,7 @@ class ChatServer:
             case Keep(batch):
                 self.history.append(batch)
             case Cut(guest, code, why):
+                self.house.counts.cuts.add(code)
                 log.info("guest %d is cut: %s (%s)", guest.number, code, why)
                 outlet = guest.outlet
                 assert isinstance(outlet, Connection)
@@ -176,14 +246,98 @@ class ChatServer:
                 self.history.remember(room)
             case Own(nick, key):
                 self.history.own(nick, key)
+            case Bar(bans):
+                self.history.bar(bans)
+            case Recollect():
+                self._recollect(effect)
             case Recall():
                 self._recall(effect)
+            case Search():
+                self._search(effect)
             case Lock():
                 self._lock(effect)
             case Deliver():
                 raise AssertionError("delivered by the caller")
+            case _:
+                assert self._bus is not None
+                self._bus.carry_out(effect)
+
+    # ------------------------------------------------------------ told once it is on disk
+
+    def afterwards(self, do: Callable[[], None]) -> None:
+        """Have `do` called when everything that has come so far was dealt with, and what it set off was told."""
+        self._loop.call_soon(self._when_told, do)
+
+    def _when_told(self, do: Callable[[], None]) -> None:
+        if self._bus is not None:
+            self._bus.afterwards(do)
+        elif self._holding and not self.house.unkept:
+            self._holding.hold(do)
+        else:
+            do()
+
+    def _flush_durably(self, holding: Holding) -> None:
+        """What is to be kept is handed over now; what is told of it waits until it is on disk."""
+        failing = self.house.unkept
+        told: list[Step] = []
+        for effect in self.house.flush(self.now()):
+            if type(effect) is Deliver:
+                if failing and effect.early:
+                    self._deliver(effect)
+                else:
+                    told.append(effect)
+            elif type(effect) is Cut and not failing:
+                told.append(effect)
+            else:
+                self._carry_out(effect)
+        # Only now: an `ack` may be told ahead of a batch of the same turn that it is about.
+        for step in told:
+            holding.hold(step)
+        self._written()
+
+    def _written(self) -> None:
+        """The history has come further, or it has failed."""
+        holding = self._holding
+        assert holding is not None
+        self._let_go(holding.ready())
+        failing = self._given_up or self.history.problem is not None
+        self.house.unkept = UNKEPT if failing or holding.overfull else ""
+        if failing:
+            self._let_go(holding.endings())
+        self.stopped = self._closing or holding.full
+        if failing or not holding:
+            self._drained.set()
+
+    def _let_go(self, steps: Iterable[Step]) -> None:
+        for step in steps:
+            if isinstance(step, Deliver):
+                self._deliver(step)
+            elif isinstance(step, Cut):
+                self._carry_out(step)
+            else:
+                step()
 
     # ------------------------------------------------------------ what takes longer
+
+    def _recollect(self, ask: Recollect) -> None:
+        if self._recollections >= MAX_RECOLLECTIONS:
+            answering.recollected(self.house, ask, None)
+            return
+        self._recollections += 1
+        self._tasks.create_task(self._read_ids(ask), name="ids of senders in a room")
+
+    async def _read_ids(self, ask: Recollect) -> None:
+        ids: list[SentId] | None = []
+        try:
+            ids = await self.history.sent_ids(ask.room, ask.epoch, MAX_CLIENT_IDS)
+        except StoreError as exc:
+            if exc.code == "busy":
+                ids = None
+            else:
+                log.warning("messages that are sent again may be doubled, the history cannot be read: %s", exc)
+        finally:
+            self._recollections -= 1
+        answering.recollected(self.house, ask, ids)
 
     def _recall(self, ask: Recall) -> None:
         if self._recalls >= MAX_RECALLS:
@@ -203,6 +357,26 @@ class ChatServer:
         answering.recalled(self.house, ask, page)
         self.wake()
 
+    def _search(self, ask: Search) -> None:
+        if self._recalls >= MAX_RECALLS:
+            answering.searched(self.house, ask, None)
+            return
+        self._recalls += 1
+        self._tasks.create_task(self._find(ask), name=f"search for guest {ask.guest.number}")
+
+    async def _find(self, ask: Search) -> None:
+        found, why = None, ""
+        try:
+            found = await self.history.search(ask.room, ask.epoch, ask.words, ask.before, ask.limit)
+        except UsageError as exc:
+            why = exc.sentence()
+        except StoreError as exc:
+            log.warning("history cannot be searched: %s", exc)
+        finally:
+            self._recalls -= 1
+        answering.searched(self.house, ask, found, why)
+        self.wake()
+
     def _lock(self, ask: Lock) -> None:
         if self._locks >= MAX_LOCKS:
             self.house.refuse(ask.guest, "busy", "Too many passwords wait to be checked; try again.")
@@ -214,11 +388,10 @@ class ChatServer:
         ask, lock = effect.ask, effect.lock
         fit = True
         try:
-            async with self._hashing:
-                if lock:
-                    fit = await asyncio.to_thread(fits, ask.password, lock)
-                else:
-                    lock = await asyncio.to_thread(make_lock, ask.password)
+            if lock:
+                fit = await self._loop.run_in_executor(self._hashing, fits, ask.password, lock)
+            else:
+                lock = await self._loop.run_in_executor(self._hashing, make_lock, ask.password)
         finally:
             self._locks -= 1
         answering.unlocked(self.house, effect.guest, ask, lock, fit, self.now())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_type_hints
 
@@ -17,7 +18,9 @@ from sandpiper.config.document import Document
 from sandpiper.config.quoting import shown
 from sandpiper.config.rules import Rule, choice, many, number, switch
 from sandpiper.errors import ConfigError
+from sandpiper.hub.bus.address import TOKEN_VARIABLE, read_bus
 from sandpiper.hub.limits import MAX_ROOMS, ChatSettings, Pace
+from sandpiper.hub.rendezvous.limits import RendezvousSettings
 from sandpiper.wire.ids import PeerKey
 from sandpiper.wire.limits import KEY_BYTES
 
@@ -43,6 +46,15 @@ def _line(about: str, most: int) -> Rule:
 
 def _path(about: str) -> Rule:
     return _line(about, MAX_PATH_CHARS)
+
+
+def _bus_name(about: str) -> Rule:
+    def parse(value: object) -> str:
+        if not isinstance(value, str) or not re.fullmatch("[a-z0-9_-]{1,32}", value):
+            raise ValueError("it is not such a name")
+        return value
+
+    return Rule(about, "1 to 32 of a-z, 0-9, _ and -", parse)
 
 
 def _key(about: str) -> Rule:
@@ -92,10 +104,21 @@ class HubSettings(Struct, frozen=True, kw_only=True):
     data: Annotated[str, _path("Directory for key, certificate and history; empty: the platform's.")] = ""
     history: Annotated[str, _path("File of the history; empty: history.db in the data directory.")] = ""
     no_history: Annotated[bool, switch("Keep the newest messages in memory only.")] = False
-    durable: Annotated[bool, switch("Have the disk confirm every write; messages do not wait for it.")] = False
+    durable: Annotated[bool, switch("Tell no message before the disk has it, also if the power fails.")] = False
     keep_days: Annotated[int, number("Days that messages are kept; 0: for ever.", 0, 36_500)] = 90
     keep_mb: Annotated[int, number("MiB of messages kept (compressed), the oldest go; 0: all.", 0, 1 << 30)] = 2048
+    second_port: Annotated[int, number("Another port, by which peers tell their kind of NAT; 0: none.", 0, 65535)] = 0
+    joins_a_minute: Annotated[int, number("Rooms by code that an address enters a minute.", 1, 1_000_000)] = 120
+    code_hours: Annotated[float, number("Hours that a code can be used.", 0.001, 8760, float)] = 24
+    bridges: Annotated[int, number("Bridges of the relay at once.", 1, 1_000_000)] = 2000
+    bridges_an_address: Annotated[int, number("Connections of bridges of one address.", 1, 1_000_000)] = 64
+    relay_rate: Annotated[float, number("MiB a second that the relay takes from an address.", 0.001, 1e6, float)] = 16
+    relay_burst: Annotated[float, number("MiB at once that the relay takes from an address.", 0.001, 1e6, float)] = 256
     metrics: Annotated[str, choice("Who may read /metrics.", "local", "all", "off")] = "local"
+    bus: Annotated[str, _line("NATS servers that make this hub one of a cluster, or embedded.", MAX_PATH_CHARS)] = ""
+    bus_name: Annotated[str, _bus_name("What everything of the cluster is called on the bus.")] = "sandpiper"
+    bus_creds: Annotated[str, _path("NATS credentials file.")] = ""
+    bus_replicas: Annotated[int, number("Copies of everything on NATS servers, when it is made.", 1, 5)] = 1
     uvloop: Annotated[bool, switch("Use uvloop where it is installed.")] = True
 
     def chat(self, hub_id: bytes) -> ChatSettings:
@@ -114,12 +137,34 @@ class HubSettings(Struct, frozen=True, kw_only=True):
             loopback_counts=self.count_loopback,
         )
 
+    @property
+    def introduces(self) -> bool:
+        """Whether there is a rendezvous or a relay."""
+        return "rendezvous" in self.roles or "relay" in self.roles
+
+    def introductions(self) -> RendezvousSettings:
+        """Those that concern the rendezvous and the relay."""
+        return RendezvousSettings(
+            rendezvous="rendezvous" in self.roles,
+            relay="relay" in self.roles,
+            second_port=self.second_port,
+            guests=self.connections,
+            guests_an_address=self.connections_an_address,
+            joins_a_minute=self.joins_a_minute,
+            code_hours=self.code_hours,
+            bridges=self.bridges,
+            bridges_an_address=self.bridges_an_address,
+            address_rate=self.relay_rate,
+            address_burst=self.relay_burst,
+        )
+
 
 # What a running hub takes over when it is told to read its settings again.
 RELOADED = frozenset(
     {
         "motd", "tls_cert", "tls_key", "tls_only", "password_file", "operators", "connections",
-        "connections_an_address", "rooms", "guests_a_room", "metrics",
+        "connections_an_address", "rooms", "guests_a_room", "guest_rate", "guest_burst", "address_rate",
+        "address_burst", "room_rate", "room_burst", "metrics",
     }
 )  # fmt: skip
 
@@ -145,6 +190,7 @@ class LoadedHub(Struct, frozen=True):
     settings: HubSettings
     password: str
     warnings: tuple[str, ...] = ()
+    bus_token: str = ""
 
     @override
     def __repr__(self) -> str:  # the password is in it
@@ -170,8 +216,14 @@ def settings_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-def load(flags: Mapping[str, object], file: str = "", env: Mapping[str, str] | None = None) -> LoadedHub:
-    """Settle every setting. A flag that is None or `()`, and an empty variable, count as not given.
+def load(
+    flags: Mapping[str, object],
+    file: str = "",
+    env: Mapping[str, str] | None = None,
+    defaults: Mapping[str, object] | None = None,
+) -> LoadedHub:
+    """Settle every setting. A flag that is None or `()`, and an empty variable, count as not given; `defaults` hold
+    before those of the table.
 
     Raises:
         ConfigError: some value is wrong, two of them contradict each other, or a file cannot be read.
@@ -185,6 +237,7 @@ def load(flags: Mapping[str, object], file: str = "", env: Mapping[str, str] | N
     for name, row in rows.items():
         flag = flags.get(name)
         layers = [
+            ("the default", (defaults or {}).get(name)),
             (document.where(name), document.values.get(name)),
             (row.env, env.get(row.env) or None),
             (row.flag, None if flag == () else flag),
@@ -196,7 +249,7 @@ def load(flags: Mapping[str, object], file: str = "", env: Mapping[str, str] | N
         f"{document.where(name)}: {shown(name)} is not a setting of a hub and is ignored.{_nearest(name)}"
         for name in document.values.keys() - rows.keys()
     ]
-    known = {PASSWORD_VARIABLE, *(row.env for row in rows.values())}
+    known = {PASSWORD_VARIABLE, TOKEN_VARIABLE, *(row.env for row in rows.values())}
     warnings += [
         f"{name} in the environment is not a setting of a hub and is ignored.{_nearest(name[len('SANDPIPER_HUB_') :])}"
         for name in env
@@ -204,7 +257,9 @@ def load(flags: Mapping[str, object], file: str = "", env: Mapping[str, str] | N
     ]
     settings = msgspec.convert(values, HubSettings)
     _check(settings)
-    return LoadedHub(settings, _password(settings, env), tuple(sorted(warnings)))
+    if "chat" not in settings.roles:
+        settings = msgspec.structs.replace(settings, no_history=True)  # there is none to keep
+    return LoadedHub(settings, _password(settings, env), tuple(sorted(warnings)), env.get(TOKEN_VARIABLE, ""))
 
 
 def _nearest(name: str) -> str:
@@ -216,10 +271,6 @@ def _nearest(name: str) -> str:
 
 def _check(settings: HubSettings) -> None:
     """Raises: ConfigError: settings that do not go together."""
-    if missing := [role for role in settings.roles if role != "chat"]:
-        raise ConfigError(
-            f"This Sandpiper cannot serve as {' or '.join(missing)} yet.", hint="Serve the chat: --roles chat"
-        )
     if not settings.roles:
         raise ConfigError("There is nothing to serve.", hint="Serve the chat: --roles chat")
     if bool(settings.tls_cert) != bool(settings.tls_key):
@@ -230,6 +281,12 @@ def _check(settings: HubSettings) -> None:
         raise ConfigError("There are two certificates.", hint="Give --tls self-signed, or --tls-cert and --tls-key.")
     if settings.tls_only and not (settings.tls or settings.tls_cert):
         raise ConfigError("tls_only needs a certificate.", hint="Give --tls self-signed, or --tls-cert and --tls-key.")
+    if settings.bus:
+        read_bus(settings.bus)
+        if settings.history or settings.no_history:
+            raise ConfigError("With a bus, the history is there.", hint="Leave history and no_history off.")
+    if settings.second_port and settings.second_port == settings.port:
+        raise ConfigError("The second port is the first one.", hint="Give --second-port another number.")
     if settings.no_history and (settings.history or settings.durable):
         raise ConfigError("no_history goes neither with history nor with durable.", hint="Leave one of them off.")
 

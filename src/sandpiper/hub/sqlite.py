@@ -12,13 +12,14 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+import msgspec
 from filelock import FileLock, Timeout
 from typing_extensions import override
 
 from sandpiper.errors import StoreError
-from sandpiper.hub.history import History, KeptRoom, LinesBefore, Stored
-from sandpiper.hub.sqlite_reading import Desk, Found, page, query_of, search
-from sandpiper.hub.sqlite_rows import Nick
+from sandpiper.hub.history import Found, History, KeptRoom, LinesBefore, Stored
+from sandpiper.hub.sqlite_reading import Desk, page, query_of, search, sent_ids
+from sandpiper.hub.sqlite_rows import Bans, Nick, unpack_barred
 from sandpiper.hub.sqlite_schema import MAX_KEPT_ROOMS, HistorySettings, open_file
 from sandpiper.hub.sqlite_writer import COMMIT_BYTES, NO_LIMIT, Writer
 from sandpiper.store.damage import damaged, sql_errors
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sandpiper.hub.history import Batch
+    from sandpiper.hub.history import Barred, Batch, SentId
     from sandpiper.hub.sqlite_rows import Item
 
 log = logging.getLogger(__name__)
@@ -37,16 +38,12 @@ log = logging.getLogger(__name__)
 BEHIND_BYTES = 8 * 1024 * 1024  # waiting from which on the hub reads less: two commits, a tenth of a second
 MAX_QUEUE_BYTES = 64 * 1024 * 1024  # waiting at most: what a small machine can spare while its disk fails
 ITEM_BYTES = 256  # what an item costs beside its lines: many small ones count, too
+BARRED_BYTES = 256  # what somebody who is banned or muted costs: three tokens
 MAX_PAGES_WAITING = 64  # as many as the hub asks for at once
 
 
 class SqliteHistory(History):
-    """A hub's history in one file, for one hub at a time. Everything but `load` is called on one event loop.
-
-    **Durable acknowledgement**: `appended` counts what was handed over, `written` how much of it, in order, is kept as
-    `settings.durable` wants it. Whoever must not say a thing before it is kept notes `appended` after handing it over,
-    and says it when `written` has come so far; `on_written` is called on the loop whenever `written` has changed.
-    """
+    """A hub's history in one file, for one hub at a time. Everything but `load` is called on one event loop."""
 
     def __init__(
         self,
@@ -62,7 +59,7 @@ class SqliteHistory(History):
         """
         self.path = path
         self.settings = settings or HistorySettings()
-        self.on_written: Callable[[], None] | None = None
+        self._on_written: Callable[[], None] | None = None
         self._lock = FileLock(path.with_name(f"{path.name}.lock"))
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,8 +101,8 @@ class SqliteHistory(History):
     # ------------------------------------------------------------ for operators
 
     @property
+    @override
     def problem(self) -> StoreError | None:
-        """What is wrong with the disk or the file now, in a sentence for an operator."""
         if self._stuck:
             return StoreError(
                 f"Lines that should have been kept in {self.path} were not; nothing is acknowledged any more.",
@@ -143,19 +140,23 @@ class SqliteHistory(History):
         with sql_errors(self.path, "reading it"):
             rooms = self._db.execute(
                 "SELECT r.name, r.epoch, max(l.seq, coalesce((SELECT last FROM batches WHERE life = l.n"
-                " ORDER BY first DESC LIMIT 1), 0)), r.topic, r.lock, r.operators, r.slowmode"
+                " ORDER BY first DESC LIMIT 1), 0)), r.topic, r.lock, r.operators, r.slowmode, r.bans, r.mutes"
                 " FROM rooms r JOIN lives l ON l.room = r.name AND l.epoch = r.epoch ORDER BY r.used, r.name"
             ).fetchall()
+            (barred,) = self._db.execute("SELECT bans FROM state").fetchone()
             nicks = self._db.execute("SELECT nick, key FROM nicks ORDER BY n").fetchall()
         try:
             stored = Stored(
                 tuple(
-                    KeptRoom(name, epoch, seq, topic, lock, _keys(operators), slowmode)
-                    for name, epoch, seq, topic, lock, operators, slowmode in rooms
+                    KeptRoom(
+                        name, epoch, seq, topic, lock, _keys(operators), slowmode, False, *map(unpack_barred, lists)
+                    )
+                    for name, epoch, seq, topic, lock, operators, slowmode, *lists in rooms
                 ),
                 tuple((nick, _keys(key)[0]) for nick, key in nicks),
+                unpack_barred(barred),
             )
-        except (LookupError, TypeError, ValueError) as exc:
+        except (LookupError, TypeError, ValueError, msgspec.MsgspecError) as exc:
             raise damaged(self.path, f"{type(exc).__name__}: {exc}") from exc
         self._writer.start()
         return stored
@@ -176,12 +177,18 @@ class SqliteHistory(History):
                 late[room.name] = room
                 self._wake()
         else:
-            self._put(ITEM_BYTES + KEY_BYTES * len(room.operators), room)
+            barred = len(room.bans) + len(room.mutes)
+            self._put(ITEM_BYTES + KEY_BYTES * len(room.operators) + BARRED_BYTES * barred, room)
 
     @override
     def own(self, nick: str, key: PeerKey) -> None:
         if self.waiting < MAX_QUEUE_BYTES:
             self._put(ITEM_BYTES, Nick(nick, key))
+
+    @override
+    def bar(self, bans: tuple[Barred, ...]) -> None:
+        if self.waiting < MAX_QUEUE_BYTES:
+            self._put(ITEM_BYTES + BARRED_BYTES * len(bans), Bans(bans))
 
     def _put(self, weight: int, item: Item) -> None:
         self._put_bytes += weight
@@ -210,14 +217,13 @@ class SqliteHistory(History):
         await self.settle()
         return await self._pages.ask(page, room, epoch, before, limit)
 
-    async def search(self, room: str, epoch: str, words: str, before: int = 0, limit: int = 50) -> Found:
-        """The newest `limit` messages that have all `words` (the last may be a beginning), told in lines before number
-        `before` (0: all). Edited messages are found by what they say now, retracted ones not at all.
+    @override
+    async def sent_ids(self, room: str, epoch: str, limit: int) -> list[SentId]:
+        await self.settle()
+        return await self._pages.ask(sent_ids, room, epoch, limit)
 
-        Raises:
-            UsageError: there is nothing to search for.
-            StoreError: it cannot be searched, or (`busy`) too many want to.
-        """
+    @override
+    async def search(self, room: str, epoch: str, words: str, before: int = 0, limit: int = 50) -> Found:
         match = query_of(words)
         await self.settle()
         return await self._search.ask(search, room, epoch, match, before, limit)
@@ -247,13 +253,18 @@ class SqliteHistory(History):
         return self.settings.durable and self._writer.limit < NO_LIMIT
 
     @property
+    @override
+    def durable(self) -> bool:
+        return self.settings.durable
+
+    @property
+    @override
     def appended(self) -> int:
-        """How much was handed over. Once something that had to be durable was lost: more than will ever be written."""
         return NO_LIMIT if self._stuck else self._count
 
     @property
+    @override
     def written(self) -> int:
-        """How much of it, from the first on, is kept."""
         writer = self._writer
         return min(writer.settled, writer.limit) if self.settings.durable else writer.settled
 
@@ -268,14 +279,14 @@ class SqliteHistory(History):
         self._release()  # it may have been written just before the writer could know that somebody waits
         await future
 
+    @override
     def watch(self, on_written: Callable[[], None]) -> None:
-        """Have `on_written` called on this loop whenever `written` has changed, or the disk has failed."""
         self._loop = asyncio.get_running_loop()
-        self.on_written = on_written
+        self._on_written = on_written
 
     def _told(self) -> None:
         """On the writer's thread: something is on disk, or cannot be."""
-        if self._loop is not None and (self._waiters or self.on_written is not None):
+        if self._loop is not None and (self._waiters or self._on_written is not None):
             with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
                 self._loop.call_soon_threadsafe(self._release)
 
@@ -286,8 +297,8 @@ class SqliteHistory(History):
             _, future = self._waiters.popleft()
             if not future.done():
                 future.set_result(None)
-        if self.on_written is not None:
-            self.on_written()
+        if self._on_written is not None:
+            self._on_written()
 
 
 def _keys(raw: bytes) -> tuple[PeerKey, ...]:

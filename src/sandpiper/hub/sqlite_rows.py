@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sandpiper.hub.history import Batch, KeptRoom
+import msgspec
+
+from sandpiper.hub.history import Barred, Batch, KeptRoom
 from sandpiper.hub.sqlite_lines import changes, pack
 from sandpiper.hub.sqlite_schema import MAX_KEPT_NICKS, MAX_KEPT_ROOMS
 
@@ -25,7 +27,27 @@ class Nick(NamedTuple):
     key: PeerKey
 
 
-Item = Batch | KeptRoom | Nick
+class Bans(NamedTuple):
+    """All who are banned from the whole hub."""
+
+    bans: tuple[Barred, ...]
+
+
+Item = Batch | KeptRoom | Nick | Bans
+
+
+def pack_barred(bans: tuple[Barred, ...]) -> bytes:
+    """As they stand in the file."""
+    return msgspec.json.encode(bans) if bans else b""
+
+
+def unpack_barred(raw: bytes) -> tuple[Barred, ...]:
+    """Those of the file.
+
+    Raises:
+        msgspec.MsgspecError: they are damaged.
+    """
+    return msgspec.json.decode(raw, type=tuple[Barred, ...]) if raw else ()
 
 
 class _Row:
@@ -82,14 +104,16 @@ class Rows:
                 rows = []
                 if isinstance(item, KeptRoom):
                     self._keep_room(item)
-                else:
+                elif isinstance(item, Nick):
                     self._keep_nick(item)
+                else:
+                    self._db.execute("UPDATE state SET bans = ?", (pack_barred(item.bans),))
         self._insert(rows)
         return count, size
 
     @staticmethod
-    def _gather(items: Iterable[Item]) -> Iterator[_RowOf | KeptRoom | Nick]:
-        """Batches of a room that follow each other become one; rooms and nicks keep their place among them."""
+    def _gather(items: Iterable[Item]) -> Iterator[_RowOf | KeptRoom | Nick | Bans]:
+        """Batches of a room that follow each other become one; everything else keeps its place among them."""
         open_rows: dict[tuple[str, str], _Row] = {}
         for item in items:
             if type(item) is Batch:
@@ -147,9 +171,12 @@ class Rows:
             db.execute("DELETE FROM rooms WHERE name = ?", (room.name,))
         else:
             self.life(room.name, room.epoch)
+            what = (room.topic, room.lock, b"".join(room.operators), room.slowmode)
+            barred = (pack_barred(room.bans), pack_barred(room.mutes))
             db.execute(
-                "INSERT OR REPLACE INTO rooms VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (room.name, room.epoch, room.topic, room.lock, b"".join(room.operators), room.slowmode, now),
+                "INSERT OR REPLACE INTO rooms (name, epoch, topic, lock, operators, slowmode, used, bans, mutes)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (room.name, room.epoch, *what, now, *barred),
             )
             self._make_place(room.name)
 

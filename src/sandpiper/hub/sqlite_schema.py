@@ -87,7 +87,14 @@ CREATE INDEX to_erase ON retracted (erased) WHERE NOT erased;
 CREATE VIRTUAL TABLE words USING fts5 (text, content='', columnsize=0, {TOKENIZER});
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1,)
+# Who is banned or muted: a list of [name, until, [tokens]] in JSON (`Barred`), empty for nobody.
+_V2 = """
+ALTER TABLE rooms ADD COLUMN bans BLOB NOT NULL DEFAULT x'';
+ALTER TABLE rooms ADD COLUMN mutes BLOB NOT NULL DEFAULT x'';
+ALTER TABLE state ADD COLUMN bans BLOB NOT NULL DEFAULT x'';  -- of the whole hub
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2)
 """Entry n brings a file from version n to n + 1. Entries are never changed once released."""
 
 

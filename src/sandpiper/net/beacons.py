@@ -57,8 +57,11 @@ class Beacons:
         skewed: Callable[[str, float], None],
         changed: Callable[[], None],
         plain: FindsPlain | None = None,
+        came: Callable[[], None] = lambda: None,
     ) -> None:
-        """`skewed(nick, seconds)` tells of wrong clocks, `changed` that an interface has come."""
+        """`skewed(nick, seconds)` tells of wrong clocks, `changed` that there is something to do, `came` that an
+        interface has come.
+        """
         self._multicast = multicast
         self._discovery = discovery
         self._mesh = mesh
@@ -67,6 +70,7 @@ class Beacons:
         self._skewed = skewed
         self._changed = changed
         self._plain = plain
+        self._came = came
         self._sequence = 0
         self._twice = False  # an old peer writes times as numbers: ours go out in that form, too
         multicast.listen(self._heard)
@@ -99,6 +103,7 @@ class Beacons:
             if come:
                 self.again()
                 self._changed()
+                self._came()
 
     def _cast(self, kind: BeaconType) -> None:
         self._cast_once(kind, unix_time=False)

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 HUB_PORT = 5000  # as the founding project
 DIAL_SECONDS = 15.0  # name, TCP and TLS, through a tunnel that may be waking up
+MAX_PLACES = 16  # of one cluster: a list that a person types
 MAX_ANSWER_BYTES = 16 * 1024 * 1024  # one line of a hub: a page of history with the longest messages is 12 MiB
 KEEPALIVE_IDLE, KEEPALIVE_EVERY, KEEPALIVE_COUNT = 30, 10, 3  # seconds, seconds, probes: for hubs that know no ping
 SYSTEM = "system"
@@ -46,18 +47,26 @@ _FINGERPRINT = re.compile(r"(?:sha256:)?((?:[0-9a-f]{2}:?){31}[0-9a-f]{2})", re.
 
 
 class HubAddress(NamedTuple):
-    """Where a hub is. `pin` is its certificate's SHA-256 (hex) when the person named one."""
+    """Where a hub is. `pin` is its certificate's SHA-256 (hex) when the person named one; `others` are more hosts and
+    ports of the same cluster, for when this one does not answer.
+    """
 
     host: str
     port: int
     tls: bool = False
     pin: str = ""
+    others: tuple[tuple[str, int], ...] = ()
 
     @override
     def __str__(self) -> str:
         """As a person would write it, without the pin."""
-        where = format_address(self.host, self.port)
+        where = ",".join(format_address(host, port) for host, port in ((self.host, self.port), *self.others))
         return f"tls://{where}" if self.tls else where
+
+    def each(self) -> tuple[HubAddress, ...]:
+        """One address for every place."""
+        first = self._replace(others=())
+        return (first, *(first._replace(host=host, port=port) for host, port in self.others))
 
     @property
     def label(self) -> str:
@@ -66,7 +75,8 @@ class HubAddress(NamedTuple):
 
 
 def parse_hub(text: str, *, tls: bool = False) -> HubAddress:
-    """`HOST`, `HOST:PORT`, with `hub://`, `tcp://` or `tls://` in front and, for TLS, `#sha256:…` behind.
+    """`HOST`, `HOST:PORT`, or several with commas between them, with `hub://`, `tcp://` or `tls://` in front and, for
+    TLS, `#sha256:…` behind.
 
     Raises:
         UsageError: it is none of these.
@@ -84,10 +94,13 @@ def parse_hub(text: str, *, tls: bool = False) -> HubAddress:
             raise _bad(text, "a fingerprint has 64 hex digits")
         tls, pin = True, found[1].replace(":", "").lower()
     try:
-        host, port = read_address(rest, HUB_PORT)
+        places = [read_address(place, HUB_PORT) for place in rest.split(",")]
     except ValueError as exc:
         raise _bad(text, str(exc)) from None
-    return HubAddress(host.lower(), port, tls, pin)
+    if len(places) > MAX_PLACES:
+        raise _bad(text, f"at most {MAX_PLACES} places of one hub can be named")
+    (host, port), *others = dict.fromkeys((host.lower(), port) for host, port in places)
+    return HubAddress(host, port, tls, pin, tuple(others))
 
 
 def is_hub(text: str) -> bool:
@@ -266,8 +279,9 @@ def _keep_alive(sock: socket.socket) -> None:
 class HubLink:
     """Keeps one guest connected until it is `over`: dials, reads, writes, and calls it when its time has come.
 
-    `tell` gets what the guest tells, and `settled` is called after all of it that belongs together; `trusted` gets
-    what `HubPipe.trust` is after a dial, when it has changed.
+    `tell` gets what the guest tells, and `settled` is called after all of it that belongs together. `known` says what
+    is known of the hub at an address, its key and what `HubPipe.trust` was; `trusted` gets the latter when it has
+    changed. Of several addresses the next one is tried when one does not answer, or has died.
     """
 
     def __init__(
@@ -275,21 +289,33 @@ class HubLink:
         address: HubAddress,
         guest: HubGuest,
         tell: Callable[[HubNotice], None],
-        trusted: Callable[[str], None] = lambda trust: None,
-        trust: str = "",
+        trusted: Callable[[HubAddress, str], None] = lambda address, trust: None,
+        known: Callable[[HubAddress], tuple[bytes, str]] = lambda address: (b"", ""),
         settled: Callable[[], None] = lambda: None,
     ) -> None:
         self.address = address
         self.guest = guest
         self._tell = tell
         self._trusted = trusted
-        self._trust = trust
+        self._known = known
         self._settled = settled
+        self._places = address.each()
+        self._at = 0
         self._loop = asyncio.get_running_loop()
         self._pipe: HubPipe | None = None
         self._dial = asyncio.Event()
         self._stopping = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def place(self) -> HubAddress:
+        """The address that is used now, or will be tried next."""
+        return self._places[self._at]
+
+    @property
+    def trust(self) -> str:
+        """How the certificate of this connection is trusted (as `HubPipe.trust`); empty: no TLS, or no connection."""
+        return self._pipe.trust if self._pipe is not None else ""
 
     async def run(self) -> None:
         """Until `close`. Errors of the connection end in the guest, which tells of them."""
@@ -317,19 +343,20 @@ class HubLink:
 
     def carry_out(self) -> None:
         """Do and tell what the guest wants; call it after every wish."""
-        for effect in self.guest.flush():
-            match effect:
-                case HubWrite(raw=raw):
-                    if self._pipe is not None:
-                        self._pipe.write(raw)
-                case HubDial():
-                    self._dial.set()
-                case HubHangUp(reason=reason):
-                    log.info("hub %s: hanging up: %s", self.address, reason)
-                    if self._pipe is not None and not self._stopping.is_set() and reason != "left":
-                        self._pipe.abort()
-                case _:
-                    self._tell(effect)
+        while effects := self.guest.flush():  # whoever is told may have wishes
+            for effect in effects:
+                match effect:
+                    case HubWrite(raw=raw):
+                        if self._pipe is not None:
+                            self._pipe.write(raw)
+                    case HubDial():
+                        self._dial.set()
+                    case HubHangUp(reason=reason):
+                        log.info("hub %s: hanging up: %s", self.place, reason)
+                        if self._pipe is not None and not self._stopping.is_set() and reason != "left":
+                            self._pipe.abort()
+                    case _:
+                        self._tell(effect)
         self._arm()
         self._settled()
 
@@ -353,26 +380,52 @@ class HubLink:
             await self._dial.wait()
             self._dial.clear()
             try:
-                self._pipe = await dial_hub(self.address, self._trust)
-                if self._pipe.trust != self._trust:
-                    self._trust = self._pipe.trust
-                    self._trusted(self._trust)
+                self._pipe = await self._reach()
                 await self._live(self._pipe)
             except TrustError as exc:
                 self._lost(exc.sentence(), final=True)
             except (LinkError, RemoteProtocolError) as exc:
                 self._lost(str(exc))
 
+    async def _reach(self) -> HubPipe:
+        """Connect to the first place that answers, from the current one on.
+
+        Raises:
+            DialFailed: none does.
+            TrustError: one has another certificate than it must have.
+        """
+        for left in range(len(self._places) - 1, -1, -1):
+            place = self.place
+            _, trust = self._known(place)
+            try:
+                pipe = await dial_hub(place, trust)
+            except DialFailed as exc:
+                log.info("hub %s: %s", place, exc)
+                self._next_place()
+                if not left:
+                    raise
+            else:
+                if pipe.trust != trust:
+                    self._trusted(place, pipe.trust)
+                return pipe
+        raise AssertionError("there is at least one place")
+
+    def _next_place(self) -> None:
+        self._at = (self._at + 1) % len(self._places)
+
     def _lost(self, reason: str, *, final: bool = False) -> None:
-        log.info("hub %s: %s", self.address, reason)
+        log.info("hub %s: %s", self.place, reason)
         if self._pipe is not None:
             self._pipe.abort()
             self._pipe = None
+            if not final:
+                self._next_place()
         self.guest.lost(reason, self._loop.time(), final=final)
         self.carry_out()
 
     async def _live(self, pipe: HubPipe) -> None:
-        self.guest.connected(self._loop.time())
+        key = self._known(self.place)[0] if len(self._places) > 1 else None
+        self.guest.connected(self._loop.time(), key)
         self.carry_out()
         while True:
             lines = await pipe.read()

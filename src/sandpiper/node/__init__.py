@@ -3,9 +3,11 @@
 from typing import TYPE_CHECKING
 
 from sandpiper.node.notices import (
+    HubChange,
     HubNews,
     NodeNotice,
     NodeSettings,
+    PasswordWanted,
     PlainMessage,
     PlainPeer,
     Problem,
@@ -17,10 +19,12 @@ if TYPE_CHECKING:
     from sandpiper.node.node import Node
 
 __all__ = [
+    "HubChange",
     "HubNews",
     "Node",
     "NodeNotice",
     "NodeSettings",
+    "PasswordWanted",
     "PlainMessage",
     "PlainPeer",
     "Problem",

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 from typing import TYPE_CHECKING
 
 from sandpiper.core.discovery import Discovery
-from sandpiper.core.events import JoinOpen, LeaveRoom, OpenDirect, Post, SetPresence, SetTyping
+from sandpiper.core.events import EnterPrivate, JoinOpen, LeaveRoom, OpenDirect, Post, SetPresence, SetTyping
 from sandpiper.core.mesh import Mesh
-from sandpiper.crypto.rooms import direct_room, open_room
+from sandpiper.core.private import PrivateRoom, begin_room
+from sandpiper.crypto.rooms import ROOM_SECRET_BYTES, RoomSecret, direct_room, open_room
+from sandpiper.crypto.signing import open_records
 from sandpiper.errors import SandpiperError, StoreError
 from sandpiper.net.beacons import Beacons, Identifying, peer_id
 from sandpiper.net.lan import Multicast
@@ -32,13 +35,15 @@ from sandpiper.node.runner import Runner
 from sandpiper.store.history import open_history
 from sandpiper.store.marks import UNREAD
 from sandpiper.store.reader import Reader
-from sandpiper.wire.records import AnyBody, Text
+from sandpiper.wire.limits import SALT_BYTES
+from sandpiper.wire.records import Admit, AnyBody, Remove, Role, Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
+    from sandpiper.core.control import MemberRole
     from sandpiper.core.names import Names
     from sandpiper.core.room import Room
     from sandpiper.crypto.identity import Identity
@@ -144,7 +149,15 @@ class Node:
                 self._run.links = self._links
                 discovery = Discovery(peer_id(self.key), random.Random(), moment())
                 self._beacons = Beacons(
-                    self._lan, discovery, self._mesh, moment, self._us, self._skewed, self._look_again, self._plain
+                    self._lan,
+                    discovery,
+                    self._mesh,
+                    moment,
+                    self._us,
+                    self._skewed,
+                    self._look_again,
+                    self._plain,
+                    self._hubs.look_again,
                 )
                 listener = await listen(self._links.accepted, settings.ports, settings.hosts)
                 self.port = listener.port
@@ -197,6 +210,7 @@ class Node:
             log.info("the clock jumped by %.0f s: relinking", jump / 1000)
             self._beacons.again()
             self._links.network_changed()
+            self._hubs.look_again()
         self._beacons.tick()
         self._links.tick()
         self._run.tick()
@@ -312,8 +326,56 @@ class Node:
         self._run.do(OpenDirect(peer))
         return direct_room(self.key, peer)
 
+    def make_room(self, name: str) -> RoomId:
+        """Make a private room of this name: ours, and nobody else's yet."""
+        genesis = begin_room(self._identity, name, os.urandom(SALT_BYTES), moment().wall_ms)
+        self._run.do(EnterPrivate(genesis.room, (genesis,), RoomSecret(os.urandom(ROOM_SECRET_BYTES))))
+        return genesis.room
+
+    def admit(self, room: RoomId, peer: PeerKey, nick: str) -> tuple[bytes, ...]:
+        """Let somebody into a private room; the control records that they need to begin with, for `enter_room`.
+
+        Raises:
+            UsageError: it is no private room, we may not do that, the key is banned, or the room is full.
+            StoreError: it could not be kept, and was not done.
+        """
+        self._run.do(Post(room, Admit(peer, nick)))
+        return self._run.engine.roster_records(room)
+
+    def enter_room(self, room: RoomId, roster: tuple[bytes, ...], secret: RoomSecret) -> None:
+        """Be in a private room that a member let us into, with what it gave us.
+
+        Raises:
+            BadRecord: a control record is not what it says.
+            UsageError: these are not that room's.
+            StoreError: the disk failed.
+        """
+        self._run.do(EnterPrivate(room, open_records(roster, room), secret))
+
+    def roles(self, room: RoomId) -> dict[PeerKey, MemberRole]:
+        """All members of a private room, linked or not, with their roles; empty for rooms of other kinds."""
+        found = self._run.engine.room(room)
+        return dict(found.roster.ruling.roles) if isinstance(found, PrivateRoom) else {}
+
+    def kick(self, room: RoomId, peer: PeerKey) -> None:
+        """End somebody's membership of a private room, or lift a ban.
+
+        Raises:
+            UsageError: it is no private room, or we may not do that.
+            StoreError: it could not be kept, and was not done.
+        """
+        self._run.do(Post(room, Remove(peer, False)))
+
+    def ban(self, room: RoomId, peer: PeerKey) -> None:
+        """End somebody's membership of a private room, and refuse the key from now on; raises as `kick`."""
+        self._run.do(Post(room, Remove(peer, True)))
+
+    def set_admin(self, room: RoomId, peer: PeerKey, *, admin: bool) -> None:
+        """Make somebody an admin of a private room, or a member like others; raises as `kick`."""
+        self._run.do(Post(room, Role(peer, admin)))
+
     def leave(self, room: RoomId) -> None:
-        """Leave a room; its history stays."""
+        """Leave a room, and the roster of a private one; its history stays."""
         if self._hubs.room(room) is not None:
             self._hubs.leave(room)
             return
@@ -349,14 +411,22 @@ class Node:
             return
         self._run.do(SetTyping(room))
 
-    def connect_hub(self, address: HubAddress, room: str = "lobby", password: str = "") -> RoomId:
+    def connect_hub(
+        self, address: HubAddress, room: str = "lobby", password: str = "", hub_password: str = ""
+    ) -> RoomId:
         """Be on a hub, in one of its rooms (a normalised name), until we leave it; the room. The hub can read it.
+        `password` is the room's, `hub_password` the hub's own.
 
         Raises:
             UsageError: there are too many hubs or rooms.
             StoreError: the disk failed.
         """
-        return self._hubs.connect(address, room, password)
+        return self._hubs.connect(address, room, password, hub_password)
+
+    @property
+    def hubs(self) -> Hubs:
+        """What only hubs have: how things are with them, their other rooms, search, and what operators may do."""
+        return self._hubs
 
     def connect(self, host: str, port: int) -> None:
         """Dial an address now and whenever its link is lost, until the end."""

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from sandpiper.core.events import Notice, Now
+from sandpiper.net.hub import HubAddress
 from sandpiper.wire.beacon import DEFAULT_GROUP, DEFAULT_PORT
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
+from sandpiper.wire.records import Edit, React, Retract
 
 DEFAULT_PORTS = range(8080, 9000)  # as the founding project
 
@@ -77,7 +79,33 @@ class HubNews(Struct, frozen=True):
     coming: bool = False
 
 
-NodeNotice = Notice | Problem | PlainMessage | PlainPeer | HubNews
+class HubChange(Struct, frozen=True):
+    """Somebody changed a message of a hub's room, took it back, or put an emoji on it. `time` is in ms since 1970;
+    `history` as in `PlainMessage`.
+    """
+
+    room: RoomId
+    author: PeerKey
+    nick: str
+    time: int
+    body: Edit | Retract | React
+    mine: bool = False
+    history: bool = False
+
+
+class PasswordWanted(Struct, frozen=True):
+    """A hub's room, or (empty `room`) the hub itself, is locked. Give the password to `Node.connect_hub`; `label` is
+    what the locked thing is called.
+    """
+
+    hub: HubAddress
+    room: str
+    label: str
+    text: str
+    wrong: bool = False
+
+
+NodeNotice = Notice | Problem | PlainMessage | PlainPeer | HubNews | HubChange | PasswordWanted
 Subscriber = Callable[[NodeNotice], None]
 
 

@@ -15,8 +15,10 @@ from sandpiper.core.events import (
     Accepted,
     Append,
     Effect,
+    Enact,
     Event,
     Hangup,
+    Judged,
     PeerChanged,
     PeerDown,
     PeerUp,
@@ -163,11 +165,15 @@ class Runner:
                 history.append(effect)
             elif isinstance(effect, SaveRoom):
                 history.save_room(effect)
+            elif isinstance(effect, Enact):
+                history.enact(effect)
+            elif isinstance(effect, Judged):
+                engine.derived(effect, history.judge(effect))
         for effect in effects:
             if self.engine is not engine:
                 return  # a subscriber met a failing disk; the engine has begun again
             match effect:
-                case Append() | SaveRoom():
+                case Append() | SaveRoom() | Enact():
                     pass
                 case Send(peers=peers, frame=frame):
                     history.commit()

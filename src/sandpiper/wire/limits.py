@@ -21,6 +21,10 @@ MAX_STATUS_CHARS = 100
 MAX_EMOJI_CHARS = 32  # one grapheme; the longest family emoji has 11 code points
 MAX_COMBINING_MARKS = 8  # on one base character: more is "zalgo", no script needs it
 
+SALT_BYTES = 16  # of a private room: no two are alike by chance
+MAX_ROSTER = 1000  # members of a private room: heads of all of them fit a frame several times
+MAX_AFTER = 64  # newest control records that one names: as many rule at the same moment; 2 KiB
+
 MAX_DEPS = 8  # heads of others one record names
 MAX_TIME_MS = 1 << 48  # year 10889: nothing honest is later, and sums stay far below 2**63
 MAX_SEQ = 1 << 48

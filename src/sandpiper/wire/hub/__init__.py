@@ -9,7 +9,7 @@ LOBBY = "lobby"
 """The room of whoever names none. A line of the hub that names no room is about this one."""
 
 HUB_VERSION = 1
-FEATURES = ("rooms", "history", "resume", "auth", "edit", "react", "typing", "operators")
+FEATURES = ("rooms", "history", "resume", "auth", "edit", "react", "typing", "operators", "find")
 """What this hub can do beyond the founding protocol, as its `hello` says."""
 
 AUTH_DOMAIN = b"sandpiper hub auth 1\x00"

@@ -192,6 +192,19 @@ class Page(Answer, frozen=True, tag="history"):
     more: bool = False
 
 
+class FoundLines(Answer, frozen=True, tag="found"):
+    """What a search has found in `room`: lines as the messages are now, the newest first. `more`: ask for them with
+    this `before`. `whole` is false when some of what was said last could not be searched yet.
+    """
+
+    room: str
+    epoch: str
+    messages: Raw
+    more: bool = False
+    before: int = 0
+    whole: bool = True
+
+
 class TypingSeen(Answer, frozen=True, tag="typing", gc=False):
     """`nick` is typing."""
 
@@ -227,5 +240,5 @@ class Authed(Answer, frozen=True, tag="auth", gc=False):
 
 AnyAnswer = (
     NickSet | Notice | Error | Said | Edited | Retracted | Reacted | TopicSet | Ack | HelloBack | Joined | Left
-    | RoomList | WhoList | Page | TypingSeen | Pinged | Ponged | Challenge | Authed
+    | RoomList | WhoList | Page | FoundLines | TypingSeen | Pinged | Ponged | Challenge | Authed
 )  # fmt: skip

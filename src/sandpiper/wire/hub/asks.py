@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from msgspec import Meta, Struct
+from typing_extensions import override
 
 from sandpiper.wire.ids import Key32, Signature64
 from sandpiper.wire.limits import (
@@ -21,6 +22,8 @@ MAX_PASSWORD_CHARS = 256  # a long passphrase; it is hashed, not kept
 MAX_REASON_CHARS = 200  # one line on an operator's screen
 MAX_FEATURES = 32
 MAX_PAGE = 500  # messages in one page of history: a page of ordinary ones stays below 64 KiB
+MAX_FOUND = 50  # messages that one search finds: two screenfuls, and of the longest ones 3 MiB
+MAX_FIND_CHARS = 200  # words that are searched for: more is a pasted text
 MAX_BAN_SECONDS = 365 * 24 * 3600  # longer is for ever
 MAX_SLOW_SECONDS = 3600  # between two messages of one guest
 
@@ -43,6 +46,16 @@ class Nick(Ask, frozen=True, tag="nick", gc=False):
     """Be called so from now on."""
 
     nick: NickField
+
+
+class Password(Struct, frozen=True, tag_field="type", tag="password"):
+    """The password of the hub itself: the first line of a connection where a hub has one. No guest says it later."""
+
+    password: Annotated[str, Meta(max_length=MAX_PASSWORD_CHARS)]
+
+    @override
+    def __repr__(self) -> str:
+        return "Password(…)"
 
 
 class Msg(Ask, frozen=True, tag="msg", gc=False):
@@ -78,6 +91,10 @@ class Join(Ask, frozen=True, tag="join", gc=False):
     epoch: Annotated[str, Meta(max_length=16)] = ""
     since: Place | None = None
 
+    @override
+    def __repr__(self) -> str:
+        return f"Join({self.room!r}, {'…' if self.password else ''!r}, {self.epoch!r}, {self.since})"
+
 
 class Leave(Ask, frozen=True, tag="leave", gc=False):
     """Leave a room."""
@@ -108,6 +125,15 @@ class History(Ask, frozen=True, tag="history", gc=False):
     room: RoomField = ""
     before: Place = 0
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = 50
+
+
+class Find(Ask, frozen=True, tag="find", gc=False):
+    """The newest `limit` messages of a room that have all words of `text`, in lines before number `before` (0: all)."""
+
+    text: Annotated[str, Meta(min_length=1, max_length=MAX_FIND_CHARS)]
+    room: RoomField = ""
+    before: Place = 0
+    limit: Annotated[int, Meta(ge=1, le=MAX_FOUND)] = MAX_FOUND
 
 
 class Edit(Ask, frozen=True, tag="edit", gc=False):
@@ -211,6 +237,6 @@ class Close(Ask, frozen=True, tag="close", gc=False):
 
 
 AnyAsk = (
-    Nick | Msg | Hello | Join | Leave | Rooms | Who | Topic | History | Edit | Retract | React | Typing | Ping | Pong
-    | Auth | Operator | Kick | Ban | Mute | Slowmode | Close
+    Nick | Msg | Hello | Join | Leave | Rooms | Who | Topic | History | Find | Edit | Retract | React | Typing | Ping
+    | Pong | Auth | Operator | Kick | Ban | Mute | Slowmode | Close
 )  # fmt: skip

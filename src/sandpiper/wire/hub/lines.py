@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 
 from sandpiper.errors import RemoteProtocolError
 from sandpiper.wire.hub.answers import AnyAnswer
-from sandpiper.wire.hub.asks import AnyAsk, Ask, Edit, Msg
+from sandpiper.wire.hub.asks import AnyAsk, Ask, Edit, Msg, Password
 from sandpiper.wire.limits import MAX_LINE_BYTES
 from sandpiper.wire.text import clean_line, clean_text
 
@@ -43,6 +43,9 @@ class BadAnswer(RemoteProtocolError):
 
 
 TOO_LONG = BadLine("line_too_long", "A line is longer than 64 KiB; it was dropped.")
+NOTHING = BadLine("not_valid", "A line was not understood: nothing of its text can be shown.")
+# For whoever types into `nc`; quotation marks would come with backslashes there.
+_EXAMPLE = "Lines are JSON objects with a type: for example nick, with a nick, or msg, with a text."
 
 
 def decode_chunk(chunk: bytes) -> Sequence[AnyAsk | BadLine]:
@@ -70,10 +73,12 @@ def _decode_line(line: bytes) -> AnyAsk | BadLine:
         return _safe(_ask_decoder.decode(line))
     except msgspec.ValidationError as exc:
         why = clean_line(str(exc), 200)
-        code = "unknown_type" if why.endswith("`$.type`") and "Invalid value" in why else "not_valid"
-        return BadLine(code, f"A line was not understood: {why}.")
+        if why.endswith("`$.type`") and "Invalid value" in why:
+            return BadLine("unknown_type", f"A line has a type that is not known here ({why}). {_EXAMPLE}")
+        return BadLine("not_valid", f"A line was not understood: {why}.")
     except msgspec.MsgspecError as exc:
-        return BadLine("not_json", f"A line is not JSON: {clean_line(str(exc), 200)}.")
+        why = clean_line(str(exc), 200).removeprefix("JSON is malformed: ")
+        return BadLine("not_json", f"A line is not JSON ({why}). {_EXAMPLE}")
     except UnicodeDecodeError:
         return BadLine("not_utf8", "A line is not UTF-8.")
     except RecursionError:
@@ -95,11 +100,14 @@ def _safe(ask: AnyAsk | BadLine) -> AnyAsk | BadLine:
     """With texts that are safe to show. Names, topics and emoji are normalised where they are used."""
     if isinstance(ask, Msg):
         text, client_id = safe_text(ask.text), ask.client_id
+        if not text:
+            return NOTHING
         if not client_id.isascii() or not client_id.isprintable():
             return BadLine("not_valid", "A line was not understood: a client_id is made of printable ASCII.")
         return ask if text is ask.text else msgspec.structs.replace(ask, text=text)
     if isinstance(ask, Edit):
-        return msgspec.structs.replace(ask, text=safe_text(ask.text))
+        text = safe_text(ask.text)
+        return msgspec.structs.replace(ask, text=text) if text else NOTHING
     return ask
 
 
@@ -112,12 +120,17 @@ def safe_text(text: str) -> str:
 
 def encode_answers(answers: Sequence[AnyAnswer]) -> bytes:
     """Lines, each with its newline."""
-    return _encoder.encode_lines(answers)
+    return _encoder.encode_lines(_as_list(answers))
 
 
-def encode_asks(asks: Sequence[Ask]) -> bytes:
+def encode_asks(asks: Sequence[Ask | Password]) -> bytes:
     """Lines, each with its newline: what a program on the other side sends."""
-    return _encoder.encode_lines(asks)
+    return _encoder.encode_lines(_as_list(asks))
+
+
+def _as_list(lines: Sequence[Struct]) -> list[Struct]:
+    """The same, as a list: of anything else `encode_lines` of msgspec 0.22 never gives the iterator back (48 bytes)."""
+    return lines if type(lines) is list else list(lines)
 
 
 def decode_answer(line: bytes) -> AnyAnswer:

@@ -1,0 +1,399 @@
+"""A cluster without sockets: houses that follow the same logs, read at their own pace, say the same to their guests."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sandpiper.core.events import Now
+from sandpiper.errors import ConfigError
+from sandpiper.hub import ruling
+from sandpiper.hub.bus.address import read_bus
+from sandpiper.hub.bus.here import Beat, Here, Place
+from sandpiper.hub.bus.log import (
+    HOUSE,
+    MAX_LINES,
+    VERSION,
+    BadLog,
+    Begun,
+    Change,
+    Posted,
+    Ruled,
+    Talk,
+    decode_posted,
+    decode_state,
+    encode,
+    nick_token,
+    number,
+    place_of,
+    token,
+)
+from sandpiper.hub.bus.replica import MARK_LINES, Replica
+from sandpiper.hub.bus.replicated import Replicated
+from sandpiper.hub.effects import Amend, Claim, Cut, Deliver, Open, Propose, Save, Share, Shut
+from sandpiper.hub.history import Stored
+from sandpiper.hub.house import House
+from sandpiper.hub.limits import MAX_CLIENT_IDS
+from sandpiper.hub.operators import ANSWERERS
+from sandpiper.wire.hub import LOBBY
+from sandpiper.wire.hub.answers import Edited
+from sandpiper.wire.hub.lines import decode_chunk
+from tests.unit.parlour import SETTINGS, THEN
+
+Line = dict[str, Any]
+
+
+class Sea:
+    """The logs, and what is kept of rooms, as a NATS server has them."""
+
+    def __init__(self) -> None:
+        self.log: list[tuple[str, bytes]] = []  # the place is the index and one
+        self.states: dict[str, bytes] = {}
+        self.hubs: list[Island] = []
+
+    def store(self, room: str, raw: bytes) -> None:
+        self.log.append((room, raw))
+
+    def settle(self) -> None:
+        """Until every hub has done everything."""
+        while any([hub.step(len(self.log)) for hub in self.hubs]):
+            pass
+
+
+class Island:
+    """One hub of the cluster: a house, and the bus done by hand."""
+
+    def __init__(self, sea: Sea, name: str) -> None:
+        self.sea = sea
+        self.now = THEN
+        self.order = Replicated(name)
+        self.house = House(SETTINGS, ANSWERERS, random.Random(name), Stored(), self.now, None, self.order)
+        self.house.guests.base = sum(name.encode()) << 32
+        self.house.flush(self.now)
+        self.house.drop(self.house.rooms[LOBBY])
+        self.changes: list[Amend] = []
+        self.shared: list[Share] = []
+        self.read: dict[str, int] = {}
+        self.opening: list[Open] = []
+        sea.hubs.append(self)
+        self.follow(HOUSE)
+        self.follow(LOBBY)
+        if LOBBY not in self.house.rooms:
+            self.propose(LOBBY, Begun(0, b"", f"lobby-{name}", b""))
+            self.step(len(sea.log))
+
+    def follow(self, room: str) -> None:
+        kept = self.sea.states.get(room)
+        state = decode_state(kept) if kept is not None else None
+        replica = self.order.known(self.house, room, state, self.now)
+        self.advance(replica, len(self.sea.log))
+        self.order.opened(self.house, replica, state)
+
+    def advance(self, replica: Replica, upto: int) -> bool:
+        moved = False
+        for place, (room, raw) in enumerate(self.sea.log[:upto], 1):
+            if room == replica.name and place > replica.place:
+                self.order.apply(self.house, replica, place, decode_posted(raw), self.now)
+                moved = True
+        return moved
+
+    def propose(self, room: str, entry: Talk | Change | Begun | Ruled) -> None:
+        replica = self.order.replicas[room]
+        replica.turn += 1
+        self.sea.store(room, encode(Posted(VERSION, self.order.hub, replica.turn, replica.back, [entry])))
+
+    def step(self, upto: int) -> bool:
+        """Read the logs so far; carry out what the house wants. True when anything happened."""
+        moved = any([self.advance(replica, upto) for replica in list(self.order.replicas.values())])
+        for effect in self.house.flush(Now(self.now.mono + 1, self.now.wall_ms)):
+            moved = True
+            match effect:
+                case Deliver(raw, to):
+                    for guest in to:
+                        guest.outlet.write(raw)
+                case Propose(room, entry):
+                    self.propose(room, entry)
+                case Open(guest, ask):
+                    if ask.room not in self.order.replicas:
+                        self.follow(ask.room)
+                    self.advance(self.order.replicas[ask.room], len(self.sea.log))
+                    self.order.go_on(self.house, guest, ask, self.now)
+                case Claim(guest, nick):
+                    free = not any(hub is not self and hub.house.guests.find(nick) for hub in self.sea.hubs)
+                    self.order.claimed(self.house, guest, nick, free, self.now)
+                case Save(room):
+                    replica = self.order.replicas[room]
+                    self.sea.states[room] = encode(replica.state(self.house.rooms.get(room)))
+                    replica.unsaved = 0
+                case Amend():
+                    self.changes.append(effect)
+                case Share(room, event):
+                    for hub in self.sea.hubs:
+                        others, key = hub.order.others, (self.order.hub, room)
+                        if hub is not self and room in hub.house.rooms:
+                            turn = others._turns.get(key, 0) + 1
+                            here = Here(VERSION, self.order.hub, room, turn, key not in others._turns, [event])
+                            others.take(hub.house, here, self.now)
+                case Cut(guest, code):
+                    assert isinstance(guest.outlet, Visitor)
+                    guest.outlet.cut = code
+                case Shut(room):
+                    pass
+                case _:
+                    pass
+        return moved
+
+
+class Visitor:
+    """A guest of one hub."""
+
+    def __init__(self, hub: Island, nick: str, *rooms: str) -> None:
+        self.hub = hub
+        self.got: list[Line] = []
+        self.cut = ""
+        self.waiting: list[bytes] = []
+        self.guest = hub.house.enter("", self, hub.now)
+        self.send({"type": "hello"}, {"type": "nick", "nick": nick}, *({"type": "join", "room": one} for one in rooms))
+
+    def write(self, raw: bytes) -> None:
+        self.got += [json.loads(line) for line in raw.splitlines()]
+
+    def send(self, *lines: Line) -> None:
+        """Say it, as fast as the hub takes it."""
+        self.waiting += [json.dumps(line).encode() + b"\n" for line in lines]
+        while self.waiting:
+            taken = self.hub.house.take(self.guest, decode_chunk(b"".join(self.waiting)), self.hub.now)
+            del self.waiting[:taken]
+            if self.waiting:
+                self.hub.sea.settle()
+
+    def say(self, text: str, room: str = "dev", **more: object) -> None:
+        self.send({"type": "msg", "text": text, "room": room, **more})
+
+    def numbered(self, room: str = "dev") -> list[Line]:
+        return [line for line in self.got if line.get("seq") and line["type"] in KEPT and line.get("room", "") == room]
+
+    def last(self, kind: str) -> Line:
+        return [line for line in self.got if line["type"] == kind][-1]
+
+
+KEPT = ("msg", "edit", "retract", "react", "topic")
+
+
+def cluster(*names: str) -> tuple[Sea, list[Island]]:
+    sea = Sea()
+    hubs = [Island(sea, name) for name in names]
+    sea.settle()
+    return sea, hubs
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 1 << 32))
+def test_every_hub_tells_the_same_lines_whatever_it_reads_first(seed: int) -> None:
+    rng = random.Random(seed)
+    sea, hubs = cluster("a", "b", "c")
+    guests = [Visitor(hub, f"{hub.order.hub}{n}", "dev") for hub in hubs for n in range(2)]
+    sea.settle()
+    for n in range(rng.randrange(60)):
+        guest = rng.choice(guests)
+        match rng.randrange(8):
+            case 0:
+                own = rng.randrange(6)  # often an id that was used before
+                guest.say(f"again {own}", client_id=f"id{own}")
+            case 1:
+                if mine := [line for line in guest.numbered() if line["nick"] == guest.guest.nick]:
+                    guest.send({"type": "edit", "room": "dev", "id": rng.choice(mine)["seq"], "text": f"edited {n}"})
+            case 2:
+                guest.send({"type": "topic", "room": "dev", "text": f"topic {n}"})
+            case 3:
+                hub = rng.choice(hubs)
+                hub.step(rng.randrange(len(sea.log) + 1))
+            case _:
+                guest.say(f"{guest.guest.nick} {n}", client_id=f"c{n}")
+        if rng.random() < 0.3:
+            rng.choice(hubs).step(rng.randrange(len(sea.log) + 1))
+    sea.settle()
+    told = guests[0].numbered()
+    assert [line["seq"] for line in told] == sorted({line["seq"] for line in told})
+    ids = [(line["nick"], line["client_id"]) for line in told if "client_id" in line]
+    assert len(ids) == len(set(ids)), "said once"
+    for guest in guests:
+        assert guest.numbered() == told
+    late = Visitor(Island(sea, "d"), "late", "dev")
+    sea.settle()
+    rooms = [hub.house.rooms["dev"] for hub in sea.hubs]
+    assert late.guest in rooms[3].members
+    assert len({(room.epoch, room.topic, room.seq, frozenset(room.operators)) for room in rooms}) == 1
+
+
+def test_the_one_who_makes_a_room_first_makes_it_for_all() -> None:
+    sea, (a, b) = cluster("a", "b")
+    first, second = Visitor(a, "first"), Visitor(b, "second")
+    sea.settle()
+    for guest in (first, second):
+        guest.hub.house.take(guest.guest, decode_chunk(b'{"type":"join","room":"dev"}\n'), THEN)
+    sea.settle()
+    one, two = first.last("joined"), second.last("joined")
+    assert one["epoch"] == two["epoch"]
+    assert [answer.get("operator", False) for answer in (one, two)].count(True) == 1
+
+
+def test_a_ban_holds_at_every_hub_and_in_what_is_kept() -> None:
+    sea, (a, b) = cluster("a", "b")
+    ruler, loud = Visitor(a, "ruler", "dev"), Visitor(b, "loud", "dev")
+    sea.settle()
+    ruler.send({"type": "ban", "room": "dev", "nick": "loud"})
+    sea.settle()
+    assert loud.last("left")["code"] == "banned"
+    b.house.gone(loud.guest, "", b.now)
+    again = Visitor(Island(sea, "c"), "LOUD", "dev")
+    sea.settle()
+    assert again.last("error")["code"] == "banned"
+
+
+def test_a_command_about_a_room_is_none_about_the_hub() -> None:
+    _, (a,) = cluster("a")
+    before = a.house.rooms.keys()
+    ruling.carry_out(a.house, None, None, ruling.Closed("all of it"), THEN)
+    assert a.house.rooms.keys() == before
+
+
+def test_a_message_that_arrived_twice_is_taken_once() -> None:
+    sea, (a, b) = cluster("a", "b")
+    guest, other = Visitor(a, "guest", "dev"), Visitor(b, "other", "dev")
+    sea.settle()
+    guest.say("once")
+    sea.settle()
+    sea.log.append(sea.log[-1])  # sent again later than the server remembers
+    sea.settle()
+    guest.say("next")
+    sea.settle()
+    assert (
+        [line["text"] for line in other.numbered()] == ["once", "next"] == [line["text"] for line in guest.numbered()]
+    )
+
+
+def test_who_said_it_before_is_told_its_number() -> None:
+    sea, (a, b) = cluster("a", "b")
+    guest = Visitor(a, "guest", "dev")
+    guest.say("hi", client_id="x")
+    sea.settle()
+    seq = guest.numbered()[0]["seq"]
+    guest.guest.open = True
+    guest.say("hi", client_id="x")
+    sea.settle()
+    assert guest.last("ack") == {"type": "ack", "client_id": "x", "seq": seq, "room": "dev"}
+    # On its way twice: found when it comes back, and left out of pages.
+    guest.say("ho", client_id="y")
+    a.propose("dev", Talk(guest.guest.number, b"", "guest", 1, [("ho", "y", 0, False)]))
+    sea.settle()
+    assert [line["text"] for line in guest.numbered()] == ["hi", "ho"]
+    assert [change.text for change in a.changes] == [None]
+    assert b.changes == [], "it does not follow the room"
+
+
+def test_ids_are_remembered_by_count_and_not_by_what_was_loaded() -> None:
+    early, late = Replica("a", "dev"), Replica("b", "dev")
+    for n in range(3 * MAX_CLIENT_IDS):
+        early.says("n", f"{n}", n)
+        if n >= MAX_CLIENT_IDS:
+            late.says("n", f"{n}", n)
+    newest = 3 * MAX_CLIENT_IDS - 1
+    for replica in (early, late):
+        assert replica.said("n", f"{newest}") == newest
+        assert replica.said("n", f"{newest - MAX_CLIENT_IDS + 1}")
+        assert not replica.said("n", f"{newest - MAX_CLIENT_IDS - 1}")
+        assert not replica.said("m", f"{newest}")
+
+
+def test_marks_lead_back_by_a_page_at_least() -> None:
+    replica = Replica("a", "dev")
+    replica.begin()
+    assert replica.back == 0
+    lines = 0
+    for place in range(1, 400):
+        replica.take(place, Posted(VERSION, "b", place, 0, []), 10)
+        lines += 10
+    mark = replica.mark_before(399, 1)
+    assert (399 - mark) * 10 >= MARK_LINES
+    assert (399 - mark) * 10 <= 3 * MARK_LINES
+    assert replica.back <= mark
+    assert replica.mark_before(1, 1) == 0, "not known here any more"
+
+
+@pytest.mark.parametrize("room", ["dev", "dev-2", "Käse", "日本", "a.b", "a*", "x" * 64])
+def test_rooms_have_tokens_that_nats_takes(room: str) -> None:
+    assert set(token(room)) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
+    assert token(room) != token(room + "x")
+    assert token(HOUSE) != token("house")
+    assert set(nick_token(room)).isdisjoint(".*> ")
+
+
+def test_numbers_fit_a_program_that_knows_doubles_only() -> None:
+    seq = number((1 << 38) - 1, MAX_LINES - 1)
+    assert seq < 1 << 48
+    assert place_of(seq) == (1 << 38) - 1
+    assert number(2, 0) > number(1, MAX_LINES - 1)
+
+
+def test_what_is_no_log_is_refused() -> None:
+    talk, change = Talk(1, b"", "n", 1, [("hi", "", 0, False)]), Change(1, b"", Edited("n", "x", 1, 7))
+    good = Posted(VERSION, "a", 1, 0, [talk, change])
+    assert decode_posted(encode(good)) == good
+    too_much = Posted(VERSION, "a", 1, 0, [Talk(1, b"", "n", 1, [("", "", 0, False)] * (MAX_LINES + 1))])
+    for raw in (b"", b"\xc1", b"{}", encode(good)[:-1], encode(too_much), encode(Posted(VERSION + 1, "a", 1, 0, []))):
+        with pytest.raises(BadLog):
+            decode_posted(raw)
+        with pytest.raises(BadLog):
+            decode_state(raw)
+
+
+def test_a_hub_that_says_nothing_is_gone_with_its_guests() -> None:
+    sea, (a, b) = cluster("a", "b")
+    guest, other = Visitor(a, "guest", "dev"), Visitor(b, "other", "dev")
+    sea.settle()
+    others = a.order.others
+    places = [Place("dev", 1, others._turns["b", "dev"], "", False), Place("far", 3, 1, "t", True)]
+    beat = Beat(VERSION, "b", True, places)
+    assert others.heard(a.house, beat, THEN) == []
+    assert [(line.room, line.members) for line in others.lines(a.house)] == [("far", 3)]
+    guest.send({"type": "who", "room": "dev"})
+    sea.settle()
+    assert guest.last("who")["count"] == 2
+    a.now = Now(THEN.mono + 100, THEN.wall_ms)
+    assert others.silent(a.house, a.now, 8.0) == ["b"]
+    sea.settle()
+    assert guest.last("notice")["text"] == "other left (its hub is gone)"
+    assert others.lines(a.house) == []
+    assert other.guest.open
+
+
+@pytest.mark.parametrize(
+    ("text", "servers"),
+    [
+        ("embedded", ()),
+        ("embedded://127.0.0.1:4333", ()),
+        ("nats://one", ("nats://one:4222",)),
+        ("tls://one:1, nats://[::1]:2", ("tls://one:1", "nats://[::1]:2")),
+    ],
+)
+def test_a_bus_is_named(text: str, servers: tuple[str, ...]) -> None:
+    where = read_bus(text)
+    assert where.servers == servers
+    assert where.embedded == (not servers)
+    assert where.tls == text.startswith("tls")
+
+
+@pytest.mark.parametrize(
+    "text", ["nowhere", "http://one", "nats://", "nats://me:secret@one", "nats://one/x", "nats://one:port",
+             "embedded://a:1,nats://b", "nats://a,embedded://b:1"],
+)  # fmt: skip
+def test_what_is_no_bus_is_refused_without_its_secrets(text: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        read_bus(text)
+    assert "secret@" not in refused.value.sentence()
