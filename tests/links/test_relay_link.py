@@ -61,9 +61,22 @@ class HttpProxy:
     def __init__(self, login: str = "") -> None:
         self.asked: list[str] = []
         self.login = login
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._serving: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def aclose(self) -> None:
+        """Cut everybody, and wait until nothing of them is left."""
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         self.asked.append(head)
         if self.login and f"Proxy-Authorization: Basic {self.login}\r\n" not in head:
@@ -72,6 +85,7 @@ class HttpProxy:
             return
         host, port = head.split()[1].rsplit(":", 1)
         far_reader, far_writer = await asyncio.open_connection(host, int(port))
+        self._writers.add(far_writer)
         writer.write(b"HTTP/1.1 200 Connection established\r\nVia: test\r\n\r\n")
 
         async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
@@ -87,11 +101,12 @@ class HttpProxy:
 @contextlib.asynccontextmanager
 async def proxied(login: str = "") -> AsyncIterator[tuple[HttpProxy, int]]:
     proxy = HttpProxy(login)
-    server = await asyncio.start_server(proxy.serve, HOST, 0)
+    server = await asyncio.start_server(proxy.accept, HOST, 0)
     try:
         yield proxy, server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        await proxy.aclose()
 
 
 async def linked(where: RelayAddress) -> None:

@@ -164,8 +164,9 @@ async def _dial(host: str, port: int, local_port: int) -> socket.socket:
                 share_port(sock)
                 with contextlib.suppress(OSError):
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if local_port:
-                    sock.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", local_port))
+                # Also for any port: one that the system picks while it dials may be shared with a stranger, and
+                # then no other socket of ours can have it.
+                sock.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", local_port))
                 await loop.sock_connect(sock, address)
             except OSError as exc:
                 sock.close()
