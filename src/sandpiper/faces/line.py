@@ -116,7 +116,7 @@ class LineFace:
         self._sent: set[RoomId] = set()  # rooms in which we have said something in this run
         self._heard: set[RoomId] = set()  # those in which somebody has it
         self._leaving = False
-        self._given = Given(settings.password)
+        self._given = Given(settings.password, settings.hub)
         self._wanted: list[PasswordWanted] = []  # passwords that the person is asked for, the first one now
 
     # ------------------------------------------------------------ Face

@@ -70,14 +70,24 @@ def join(context: Context, name: str, hub: str, password: str) -> None:
 
 
 class Given:
-    """A password from a file or the environment: it is tried once wherever one is wanted, before a person is asked."""
+    """A password from a file or the environment: it is tried once wherever the hub that was named at the start, or a
+    room of it, wants one, before a person is asked. No other hub ever gets it.
+    """
 
-    def __init__(self, secret: Secret) -> None:
+    def __init__(self, secret: Secret, hub: str) -> None:
+        """`hub` is the address that was named; empty: none.
+
+        Raises:
+            UsageError: it is no address.
+        """
         self._secret = secret
+        self._hub = parse_hub(hub) if hub else None
         self._tried: set[str] = set()
 
     def used(self, node: Node, wanted: PasswordWanted) -> bool:
-        """Use it; False: there is none, or it was tried here."""
+        """Use it; False: there is none for that hub, or it was tried there."""
+        if self._hub is None or (self._hub.host, self._hub.port) != (wanted.hub.host, wanted.hub.port):
+            return False
         if not 0 < len(self._secret.text) <= asks.MAX_PASSWORD_CHARS or wanted.wrong or wanted.label in self._tried:
             return False
         self._tried.add(wanted.label)

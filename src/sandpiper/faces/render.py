@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime, tzinfo
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -84,7 +85,12 @@ def clock(time_ms: int, look: Look) -> str:
 
 def mentions(text: str, nick: str) -> bool:
     """True when a text names `nick`, with or without @."""
-    return bool(nick) and re.search(rf"(?<!\w)@?{re.escape(nick)}(?!\w)", text, re.IGNORECASE) is not None
+    return bool(nick) and _naming(nick).search(text) is not None
+
+
+@lru_cache(16)  # our own nick, mostly
+def _naming(nick: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w)@?{re.escape(nick)}(?!\w)", re.IGNORECASE)
 
 
 def quoted(quote: Quote) -> Span:

@@ -28,7 +28,7 @@ class Secret:
 
 class LineSettings(Struct, frozen=True):
     """How line mode behaves. `prompt`: a person sits at a terminal; `json`: events instead of text; `hub`: the address
-    of one to start on; `password` is tried where a hub or a room of one wants one.
+    of one to start on; `password` is tried where that one or a room of it wants one.
     """
 
     room: str = "general"

@@ -10,6 +10,7 @@ import concurrent.futures
 import contextlib
 import logging
 import time
+from collections import deque
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from msgspec.structs import replace
@@ -27,10 +28,10 @@ from sandpiper.faces.tui.notify import Notifier
 from sandpiper.faces.tui.palettes import PALETTES
 from sandpiper.faces.tui.terminal import Signals, mend_input, mend_size
 from sandpiper.faces.tui.themes import Looks, textual_theme
-from sandpiper.faces.tui.views import Ended
+from sandpiper.faces.tui.views import Ended, Said
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import RenderableType
     from textual.binding import BindingType
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PIECE = 16  # messages that are taken before keys are looked at: a few milliseconds
 AGAIN_SECONDS = 3.0  # within which a second Ctrl+C on an empty line quits
 
 Result = TypeVar("Result")
@@ -64,6 +66,9 @@ class SandpiperApp(App[int]):
             super().__init__()
             self.updates = updates
 
+    class More(Message):
+        """There is more to take of what was told."""
+
     def __init__(
         self, backstage: NodeBackstage, settings: TuiSettings, save: Callable[[str, str], None] | None = None
     ) -> None:
@@ -71,6 +76,7 @@ class SandpiperApp(App[int]):
         mend_size()
         super().__init__()
         self._odd_keys: ConfigError | None = None
+        self._told: deque[tuple[Update, bool]] = deque()  # and not taken yet; True: more of it follows
         self.panicked = False
         """Textual could not go on, and ended."""
         self._backstage = backstage
@@ -129,13 +135,30 @@ class SandpiperApp(App[int]):
         """In the thread of the backstage."""
         self.post_message(self.Told(updates))
 
-    async def on_sandpiper_app_told(self, told: Told) -> None:
+    def on_sandpiper_app_told(self, told: Told) -> None:
         """The backstage has something to tell."""
+        waiting = bool(self._told)
         for update in told.updates:
+            self._told.extend(_pieces(update))
+        if not waiting:
+            self._take_told()
+
+    async def on_sandpiper_app_more(self) -> None:
+        """The keys that were struck meanwhile are dealt with: go on."""
+        await asyncio.sleep(0)  # Textual does not: as long as there are messages to the app, no widget gets a turn
+        self._take_told()
+
+    def _take_told(self) -> None:
+        """Take what was told: all but a burst of messages, of which a piece at a time, so that no key waits for it."""
+        while self._told:
+            update, unfinished = self._told.popleft()
             if isinstance(update, Ended):
                 self.leave(update.code)
             else:
-                self.chat.take(update)
+                self.chat.take(update, unfinished=unfinished)
+            if unfinished:
+                self.post_message(self.More())
+                break
         if self._odd_keys is not None and self.chat.room is not None:
             self.chat.say(str(self._odd_keys), self._odd_keys.hint)
             self._odd_keys = None
@@ -220,6 +243,15 @@ class SandpiperApp(App[int]):
             await asyncio.to_thread(save, name, value)
         except SandpiperError as exc:
             self.chat.say(f"The setting holds until the end of this run only: {exc}", exc.hint)
+
+
+def _pieces(update: Update) -> Iterator[tuple[Update, bool]]:
+    """An update in pieces that take no longer than a key may wait; True: another one follows."""
+    if not isinstance(update, Said):
+        yield update, False
+        return
+    for at in range(0, len(update.messages), PIECE):
+        yield replace(update, messages=update.messages[at : at + PIECE]), at + PIECE < len(update.messages)
 
 
 class Asking:

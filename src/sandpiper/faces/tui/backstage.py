@@ -271,7 +271,7 @@ class NodeBackstage:
             room = node.join(room_name)
             if self._settings.hub:
                 room = node.connect_hub(parse_hub(self._settings.hub))
-            given = Given(self._settings.password)
+            given = Given(self._settings.password, self._settings.hub)
             telling = Telling(node, profile, self._put, quiet=self._settings.quiet)
 
             def heard(notice: NodeNotice) -> None:

@@ -143,8 +143,8 @@ class Chat(Screen[None]):
 
     # ------------------------------------------------------------ what the backstage tells
 
-    def take(self, update: Update) -> None:
-        """One update of the backstage."""
+    def take(self, update: Update, *, unfinished: bool = False) -> None:
+        """One update of the backstage; `unfinished`: a piece of one, and the next piece follows soon."""
         transcript = self.transcript
         match update:
             case Around():
@@ -152,7 +152,7 @@ class Chat(Screen[None]):
             case Named(room=room, who=who):
                 transcript.named(room, who)
             case Said():
-                self._take_said(update)
+                self._take_said(update, unfinished=unfinished)
             case Delivery():
                 transcript.delivered(update)
             case Note():
@@ -232,13 +232,14 @@ class Chat(Screen[None]):
         """In a room without messages, say what can be done."""
         self.set_class(self.around is not None and self.transcript.has_nothing, "-quiet-room")
 
-    def _take_said(self, said: Said) -> None:
-        self.transcript.take(said.room, said.messages, said.ahead)
-        room, around = find_room(self.around, said.room), self.around
+    def _take_said(self, said: Said, *, unfinished: bool) -> None:
+        self.transcript.take(said.room, said.messages, said.ahead, unfinished=unfinished)
+        room, around, activity = find_room(self.around, said.room), self.around, self.query_one(Activity)
+        sheets = self.transcript.sheets
         for message in said.messages:
-            name = self.transcript.sheets.name(message)
+            name = sheets.name(message)
             if message.id in said.fresh or message.edited:
-                self.query_one(Activity).stopped(self.looks.drawn(name), said.room)
+                activity.stopped(self.looks.drawn(name), said.room)
             if message.id not in said.fresh or room is None or around is None:
                 continue
             mentioned = mentions(message.text, around.us.nick)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import io
 import logging
 import os
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 EXIT_FAILED = 1
 STUCK_SECONDS = 5.0  # from a signal until the screen has ended; it takes some tenths
 SWITCH_SECONDS = 0.0005  # that the node's thread keeps a key waiting at each of its steps; Python's 5 ms add up to 50
+GC_THRESHOLDS = 20_000, 20, 50  # looking for cycles all the time makes keys wait up to 100 ms
 GOODBYE_SECONDS = 10.0  # goodbyes and the disk; a process that is still there after this is taken for stuck
 
 
@@ -47,8 +49,10 @@ def run(
     from sandpiper.faces.tui.app import SandpiperApp
 
     sys.setswitchinterval(SWITCH_SECONDS)
+    gc.set_threshold(*GC_THRESHOLDS)
     backstage = NodeBackstage(open_profile, node_settings, settings)
     app = SandpiperApp(backstage, settings, save)
+    gc.freeze()  # what is loaded by now is never let go of
     try:
         asked = asyncio.run(_shown(app, backstage))
     finally:

@@ -80,7 +80,7 @@ class Layout:
         fresh = bool(lead)
         if entry.message is not None:
             name, body, marked = self._message(entry, entry.message)
-            lines = self._placed(entry, before, name, body, fresh=fresh)
+            lines = self._placed(entry, before, name, body, fresh=fresh, marked=marked)
             return Block((*lead, *lines), len(lead), marked)
         assert entry.note is not None
         lines = self._note(entry, entry.note, before, fresh=fresh)
@@ -229,20 +229,22 @@ class Layout:
         return max(8, setting.width - gutter - 1)
 
     def _placed(
-        self, entry: Entry, before: Entry | None, who: Who, body: list[Line], *, fresh: bool, sign_style: str = ""
+        self,
+        entry: Entry,
+        before: Entry | None,
+        who: Who,
+        body: list[Line],
+        *,
+        fresh: bool,
+        marked: bool = False,
+        sign_style: str = "",
     ) -> list[Line]:
-        """Body lines with what stands to their left."""
+        """Body lines with what stands to their left; `marked`: they mention us."""
         message = entry.message
         clock = self._clock(entry.time)
         same_time = before is not None and not fresh and self._clock(before.time) == clock
         goes_on = not fresh and _goes_on(entry, before)
         colour = f"nick {who.colour}" if message is not None else "rule"
-        marked = (
-            message is not None
-            and message.author != self.setting.me
-            and not message.retracted
-            and mentions(message.text, self.setting.nick)
-        )
         bar = Span("▌", "accent") if marked else Span("│", colour)
         name_style = sign_style or (f"tag {who.colour}" if marked else f"bold {colour}")
         if self.setting.bare:

@@ -157,22 +157,23 @@ class View(ScrollView):
     @property
     def _lowest(self) -> int:
         """How far one can scroll."""
-        sheet = self.sheet
-        return max(0, (sheet.height if sheet is not None else 0) - self.scrollable_content_region.height)
+        return max(0, self.virtual_size.height - self.scrollable_content_region.height)
 
     def _spot(self) -> Spot | None:
         sheet = self.sheet
         return sheet.spot(self.scroll_offset.y) if sheet is not None else None
 
-    def _change(self, change: Callable[[], object], room: RoomId | None = None) -> None:
+    def _change(self, change: Callable[[], object], room: RoomId | None = None, *, unfinished: bool = False) -> None:
         """Change the sheet on the screen, or that of another room; the view stays at its end, or at the lines that one
-        reads.
+        reads. `unfinished`: another change of the end follows soon, and it is enough to be shown then.
         """
         if room is not None and room != self.room:
             change()
             return
         follow, spot, sheet = self.following, self._spot(), self.sheet
         change()
+        if unfinished and follow:
+            return
         if sheet is not None:
             sheet.trim(keep_end=follow)
         self._settle(None if follow else spot)

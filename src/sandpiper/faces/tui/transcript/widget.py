@@ -118,12 +118,21 @@ class Transcript(View, can_focus=True):
 
     # ------------------------------------------------------------ what comes
 
-    def take(self, room: RoomId, messages: Sequence[Message], ahead: frozenset[RecordId] = frozenset()) -> None:
-        """Messages that were said or have changed; `ahead` are those of them that are not in their place yet."""
+    def take(
+        self,
+        room: RoomId,
+        messages: Sequence[Message],
+        ahead: frozenset[RecordId] = frozenset(),
+        *,
+        unfinished: bool = False,
+    ) -> None:
+        """Messages that were said or have changed; `ahead` are those of them that are not in their place yet;
+        `unfinished`: more of them follow soon.
+        """
         sheet = self.sheets.get(room)
         self._paging.heard(room, messages)
         if sheet is not None and room == self.room:
-            self._change(lambda: self.sheets.take(room, messages, ahead))
+            self._change(lambda: self.sheets.take(room, messages, ahead), unfinished=unfinished)
             self._fetch_answered(room, messages)
             if not sheet.filled and not self._paging.reads(room) and not self._retrying:
                 self._retrying = True  # the first page could not be read; not at once again for every message
