@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sandpiper.hub.backlogs import Backlogs
 from sandpiper.hub.chat import Connection
 from sandpiper.hub.effects import Deliver
 from sandpiper.hub.operators import ANSWERERS
@@ -113,6 +114,7 @@ class Hall:
         self.house = self.parlour.house
         self.history: History = self.parlour.history
         self.connections: set[Connection] = set()
+        self.backlogs = Backlogs(self.connections)
         self.buffer = memoryview(bytearray(1))
         self.written: list[bytes] = []
         self.stopped = False

@@ -149,7 +149,7 @@ class Arena:
             assert len(room.members) <= 2
             assert len(room.makers) <= len(room.members)
             assert not room.pending
-            assert len(room.bans._until) + len(room.mutes._until) <= 100
+            assert len(room.bans._names) + len(room.mutes._names) <= 100
 
 
 @pytest.fixture(scope="module")

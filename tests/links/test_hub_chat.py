@@ -294,13 +294,6 @@ async def test_twenty_bad_lines_end_a_connection_and_no_other():
         await alice.ask({"type": "msg", "text": "still here"}, "msg")
 
 
-async def test_whoever_says_nothing_is_let_go():
-    async with hub(hurried(first_line=0.1)) as there:
-        alice, silent = await there.program("alice"), await there.program()
-        assert (await silent.end())[-1]["code"] == "silent"
-        await alice.ask({"type": "msg", "text": "still here"}, "msg")
-
-
 @pytest.mark.parametrize("drip", [b"{", b"x" * (MAX_LINE_BYTES + 1)], ids=["short", "long"])
 async def test_a_line_that_never_ends_is_not_waited_for(drip: bytes):
     async with hub(hurried(half_line=0.1)) as there:

@@ -300,6 +300,28 @@ async def test_while_nats_is_away_guests_are_told_and_afterwards_all_goes_on(hub
         assert [line["text"] for line in await bob.history()] == ["before", "kept", "after"]
 
 
+async def test_a_nats_server_that_goes_while_rooms_are_opened_does_not_end_the_hub(hubs):
+    async with guests(hubs, "alice") as (alice,):
+        for n in range(10):
+            alice.send({"type": "join", "room": f"room{n}"})
+        await alice.until(lambda: any(one.get("room") == "room1" for one in alice.got), "some rooms")
+        hubs.natsd.kill()
+        hubs.natsd.start()
+        await eventually(alice, {"type": "join", "room": "after"}, "joined", lambda answer: answer["type"] == "joined")
+        hubs.hubs[0].unharmed()
+
+
+async def test_guests_are_told_when_nats_is_there_and_stores_nothing(hubs):
+    async with guests(hubs, "alice") as (alice,):
+        program = await pytest.importorskip("nats").connect(hubs.natsd.url)
+        await program.jetstream().delete_stream("sandpiper")
+        await program.close()
+        alice.say("not stored")
+        await alice.gets("notice", code="cluster")
+        assert (await alice.ask({"type": "msg", "room": "dev", "text": "refused"}, "msg"))["code"] == "busy"
+        assert (await asyncio.to_thread(hubs.hubs[0].get, "/healthz"))[0] == 503
+
+
 async def test_a_hub_with_a_nats_server_of_its_own_keeps_everything_over_a_restart(tmp_path):
     with Natsd(tmp_path / "unused"):
         pass  # skips where there is none

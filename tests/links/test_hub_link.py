@@ -11,6 +11,7 @@ import datetime
 import ipaddress
 import json
 import random
+import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from sandpiper.core.hubevents import HubDown, HubHeard, HubNotice, HubRoomIn, HubUnsent, HubUp
+from sandpiper.core.hubevents import HubDown, HubHeard, HubNote, HubNotice, HubRoomIn, HubUnsent, HubUp
 from sandpiper.core.hubgreeting import Signer
 from sandpiper.core.hubguest import HubGuest
 from sandpiper.crypto.identity import Identity
-from sandpiper.errors import DialFailed, LinkLost, RemoteProtocolError, TrustError, UsageError
+from sandpiper.errors import DialFailed, LinkLost, RemoteProtocolError, StoreError, TrustError, UsageError
 from sandpiper.hub.history import MemoryHistory
 from sandpiper.hub.limits import ChatSettings, Pace
 from sandpiper.hub.serving import ChatServer, serve_chat
@@ -256,6 +257,21 @@ async def test_a_hub_that_is_not_there_yet_is_found_when_it_comes():
             await until(lambda: alice.texts() == ["early"], "the hub to be found")
 
 
+async def test_a_locked_room_that_a_busy_hub_refused_is_entered_when_it_has_time(monkeypatch: pytest.MonkeyPatch):
+    async with hub() as server:
+        monkeypatch.setattr("sandpiper.hub.locks.MAX_LOCKS", 0)
+        alice = Ours(server.port, "alice", rooms=("lobby",))
+        async with guests(alice):
+            await alice.inside()
+            alice.guest.join("den", "swan")
+            alice.link.carry_out()
+            await until(lambda: server.house.counts.errors["busy"], "the refusal")
+            assert not alice.guest.rooms["den"].inside
+            monkeypatch.undo()
+            await until(lambda: alice.guest.rooms["den"].inside, "the room")
+            assert not any(isinstance(one, HubNote) for one in alice.told)
+
+
 async def test_leaving_sends_what_was_said_last():
     async with hub() as server:
         alice, bob = Ours(server.port, "alice"), Ours(server.port, "bob")
@@ -439,6 +455,65 @@ async def test_a_wrong_certificate_ends_the_guest_and_says_so(tmp_path: Path):
             await until(lambda: alice.guest.phase == "over", "it to end")
         assert not trusted
         assert "certificate" in next(one for one in alice.told if isinstance(one, HubDown)).reason
+
+
+async def test_of_several_places_one_with_another_certificate_is_passed_over_and_told(tmp_path: Path):
+    one, other = Certificate(tmp_path, "one"), Certificate(tmp_path, "other")
+    async with tls_hub(one) as bad, tls_hub(other) as good:
+        alice = Ours(bad, "alice")
+        address = parse_hub(f"tls://{HOST}:{bad},{HOST}:{good}#{other.fingerprint}")
+        alice.link = HubLink(address, alice.guest, alice.told.append)
+        async with guests(alice):
+            await alice.inside()
+            assert alice.link.place.port == good
+        (note,) = (note for note in alice.told if isinstance(note, HubNote))
+        assert note.refused
+        assert f"{HOST}:{bad} has another certificate" in note.text
+        assert [one.reason for one in alice.told if isinstance(one, HubDown)] == ["You have left it."]
+
+
+async def test_when_all_places_have_another_certificate_it_ends(tmp_path: Path):
+    async with tls_hub(Certificate(tmp_path, "one")) as one, tls_hub(Certificate(tmp_path, "two")) as two:
+        alice = Ours(one, "alice")
+        address = parse_hub(f"tls://{HOST}:{one},{HOST}:{two}#{'00' * 32}")
+        alice.link = HubLink(address, alice.guest, alice.told.append)
+        async with guests(alice):
+            await until(lambda: alice.guest.phase == "over", "it to end")
+
+
+async def test_a_disk_that_fails_at_a_redial_ends_nothing():
+    async with hub() as server:
+        alice = Ours(server.port, "alice")
+        fails = [True]
+
+        def known(place: HubAddress) -> tuple[bytes, str]:
+            if fails:
+                fails.pop()
+                raise StoreError("The disk cannot be read.")
+            return b"", ""
+
+        alice.link = HubLink(HubAddress(HOST, server.port), alice.guest, alice.told.append, known=known)
+        async with guests(alice):
+            await alice.inside()
+        assert any(isinstance(one, HubDown) and "disk" in one.reason for one in alice.told)
+
+
+async def test_an_address_of_a_name_that_leads_nowhere_costs_a_moment_only(monkeypatch: pytest.MonkeyPatch):
+    loop = asyncio.get_running_loop()
+    real = loop.sock_connect
+
+    async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (where, port)) for where in ("127.0.0.2", HOST)]
+
+    async def sock_connect(sock: socket.socket, address: Any) -> None:
+        if address[0] != HOST:
+            await asyncio.sleep(3600)  # as a network that drops everything
+        await real(sock, address)
+
+    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(loop, "sock_connect", sock_connect)
+    async with hub() as server, asyncio.timeout(5):
+        (await dial_hub(HubAddress("hub.example", server.port))).abort()
 
 
 async def test_ports_that_speak_something_else_are_told_as_what_they_are(tmp_path: Path):

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from sandpiper.core.events import RoomChanged
 from sandpiper.crypto.identity import Identity
-from sandpiper.errors import UsageError
+from sandpiper.errors import StoreError, UsageError
 from sandpiper.hub.history import MemoryHistory
 from sandpiper.hub.limits import ChatSettings
 from sandpiper.hub.serving import ChatServer, serve_chat
 from sandpiper.net.hub import HubAddress
 from sandpiper.node import HubChange, HubNews, Node, NodeNotice, NodeSettings, PasswordWanted, PlainMessage, Problem
+from sandpiper.store.history import History
 from sandpiper.testing.conformance import until
 from sandpiper.wire.hub import asks
 from sandpiper.wire.records import Edit, React, Retract, Text, Topic
@@ -324,6 +327,74 @@ async def test_of_several_addresses_the_next_is_used_when_one_dies_and_nothing_i
         assert alice.node.hubs.views()[0].place == f"{HOST}:{two.port}"
         alice.node.post(room, Text("on two"))
         await until(lambda: alice.texts()[-2:] == ["between", "on two"], "it to be taken there")
+
+
+@pytest.mark.parametrize("fails", ["append_hub", "commit"])
+async def test_what_our_disk_refuses_is_shown_and_kept_once_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+):
+    monkeypatch.setattr("sandpiper.core.hubtalk.UNKEPT_SECONDS", 0.3)
+    async with hub() as server, node(tmp_path, "alice", 1) as alice, node(tmp_path, "bob", 2) as bob:
+        room = alice.node.connect_hub(where(server))
+        bob.node.connect_hub(where(server))
+        await until(lambda: alice.node.members(room) and bob.node.members(room), "both")
+        alice.node.post(room, Text("before"))
+        await until(lambda: bob.texts() == alice.texts() == ["before"], "it to come")
+        real = getattr(History, fails)
+        full = True
+
+        def failing(history: History, *args: Any) -> None:
+            if full and history.path.name == "bob.db" and (fails == "append_hub" or history._dirty):
+                history.rollback()
+                raise StoreError("The disk is full.")
+            real(history, *args)
+
+        monkeypatch.setattr(History, fails, failing)
+        alice.node.post(room, Text("one"))
+        alice.node.post(room, Text("two"))
+        bob.node.post(room, Text("mine"))
+        await until(lambda: "store" in bob.troubles(), "the trouble")
+        await until(lambda: len(alice.texts()) == 4, "all at alice's")
+        assert bob.texts() == ["before"], "nothing is told before it is on disk"
+        full = False
+        await until(lambda: len(bob.texts()) == 4, "it to be fetched")
+        assert bob.texts() == alice.texts()
+        assert [one.mine for one in bob.told if isinstance(one, PlainMessage) and one.text == "mine"] == [True]
+        alice.node.post(room, Text("after"))
+        await until(lambda: bob.texts()[-1] == "after", "the next one")
+        assert [message.text for message in bob.stored(room)] == bob.texts() == alice.texts()
+    async with node(tmp_path, "bob", 2) as bob:
+        assert len(bob.stored(room)) == 5
+
+
+async def test_a_hub_that_wants_tls_is_told_with_the_address_that_helps(tmp_path: Path):
+    refusal = {"type": "error", "text": "This hub is used with TLS only.", "code": "tls_only"}
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(4096)  # what is not read would reset the connection
+        writer.write(json.dumps(refusal).encode() + b"\n")
+        writer.close()
+
+    server = await asyncio.start_server(refuse, HOST, 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, node(tmp_path, "alice", 1) as alice:
+        alice.node.connect_hub(HubAddress(HOST, port))
+        await until(lambda: "hub_down" in alice.troubles(), "the refusal")
+        (problem,) = (one for one in alice.told if isinstance(one, Problem))
+        assert problem.hint == f"To try again: /connect tls://{HOST}:{port}"
+        alice.node.connect_hub(HubAddress(HOST, port, tls=True))
+        (view,) = alice.node.hubs.views()
+        assert (view.address, view.tls) == (f"tls://{HOST}:{port}", True)
+
+
+async def test_a_room_that_is_joined_by_host_alone_never_takes_tls_away(tmp_path: Path):
+    async with node(tmp_path, "alice", 1) as alice:
+        address = HubAddress(HOST, 1, tls=True, pin="00" * 32)
+        alice.node.connect_hub(address)
+        await until(lambda: "hub_down" in alice.codes(), "that nobody is there")
+        for name, again in (("dev", HubAddress(HOST, 1)), ("ops", HubAddress(HOST, 1, tls=True))):
+            alice.node.connect_hub(again, name)
+            assert alice.node.hubs._hubs[HOST, 1].link.place == address
 
 
 async def test_after_sleep_a_dead_connection_is_noticed_in_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

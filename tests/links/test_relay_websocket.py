@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from tests.relayed import Relayed, token
 from tests.served import HOST, trusting
@@ -113,6 +114,39 @@ def test_frames_that_are_none_end_that_connection_only(hub: Relayed, hostile: st
         with pytest.raises(ConnectionClosed):
             list(iter(lambda: one.recv(timeout=10), None))
     assert hub.get("/healthz")[0] == 200
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_neither_tls_nor_another_websocket_is_inside_of_one(hub: Relayed, scheme: str) -> None:
+    with dial(hub, scheme) as one:
+        one.send(b"\x16\x03\x01\x00\x05hello")
+        assert one.recv(timeout=10) == bytes((0x15, 3, 1, 0, 2, 2, 40))
+    with dial(hub, scheme) as one:
+        one.send(
+            b"GET /sandpiper HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        answer = one.recv(timeout=10)
+        assert isinstance(answer, bytes)
+        assert answer.startswith(b"HTTP/1.1 404")
+    with dial(hub, scheme) as one:
+        one.send(b'{"type":"observe"}\n')
+        assert hear(one)["type"] == "observed", "the hub is there"
+
+
+def test_web_pages_do_not_speak_through_the_browsers_of_their_visitors(hub: Relayed) -> None:
+    with pytest.raises(InvalidStatus, match="403"):
+        connect(f"ws://{HOST}:{hub.port}/sandpiper", origin=Origin("https://evil.example"), proxy=None)
+    with socket.create_connection((HOST, hub.port), 10) as one:
+        one.sendall(
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 27\r\n\r\n"
+            b'{"type":"msg","text":"hi"}\n'
+        )
+        heard = b""
+        while piece := one.recv(1000):
+            heard += piece
+        assert heard.startswith(b"HTTP/1.1 405")
+        assert b'"type"' not in heard
 
 
 def test_only_its_path_is_a_websocket_and_only_when_asked(hub: Relayed) -> None:

@@ -6,6 +6,7 @@ Arguments: file, 1 for durable. Writes the number it begins after, then lines of
 import asyncio
 import os
 import sys
+import time
 from pathlib import Path
 
 from sandpiper.hub.history import Batch, KeptRoom
@@ -26,6 +27,7 @@ async def main(path: Path, durable: bool) -> None:
     history.remember(room)
     seq = acknowledged = room.seq
     waiting: list[tuple[int, int]] = []
+    ts = int(time.time())  # lines of long ago would be removed
 
     def told() -> None:
         nonlocal acknowledged
@@ -36,8 +38,8 @@ async def main(path: Path, durable: bool) -> None:
     history.watch(told)
     say(str(seq))
     while True:
-        lines = [Said("alice", f"message {seq + n} {'x' * (n * 37 % 300)}", 1, "dev", seq + n) for n in range(1, 8)]
-        history.append(Batch("dev", "e1", seq + 1, len(lines), 1, encode_answers(lines)))
+        lines = [Said("alice", f"message {seq + n} {'x' * (n * 37 % 300)}", ts, "dev", seq + n) for n in range(1, 8)]
+        history.append(Batch("dev", "e1", seq + 1, len(lines), ts, encode_answers(lines)))
         seq += len(lines)
         waiting.append((history.appended, seq))
         await asyncio.sleep(0.001 if not history.behind else 0.05)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 import pytest
 
 from sandpiper.errors import UsageError
 from sandpiper.faces.commands import Call, parse
 from sandpiper.faces.completion import complete
-from sandpiper.faces.onhubs import _seconds
+from sandpiper.faces.onhubs import Given, _seconds
 from sandpiper.faces.settings import LineSettings, Secret
 from sandpiper.faces.spans import text_of
 from sandpiper.faces.terminal import PromptState
@@ -15,7 +17,12 @@ from sandpiper.faces.tui.sidebar import list_rows
 from sandpiper.faces.tui.status import laid_out
 from sandpiper.faces.tui.views import Around, HubSide, RoomView, Us, Who
 from sandpiper.faces.tui.wording import drawn_around, mode
+from sandpiper.net.hub import HubAddress, parse_hub
+from sandpiper.node.notices import PasswordWanted
 from sandpiper.wire.ids import PeerKey, RoomId
+
+if TYPE_CHECKING:
+    from sandpiper.node import Node
 
 ROOM = RoomId(bytes(32))
 
@@ -54,6 +61,45 @@ def test_rooms_of_the_hub_and_the_word_for_a_password_are_completed():
     state = PromptState(rooms=("#general", "#dev@hub.example"))
     assert [offer.text for offer in complete("/join #d", state)] == ["#dev@hub.example "]
     assert [offer.text for offer in complete("/join #dev@hub.example p", state)] == ["password"]
+
+
+class Unlocking:
+    """Stands for a node: what passwords it got, for which hub and room."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[HubAddress, str, str]] = []
+        self.hubs = self
+
+    def connect_hub(self, hub: HubAddress, room: str, password: str) -> RoomId:
+        self.got.append((hub, room, password))
+        return ROOM
+
+    def unlock(self, hub: HubAddress, password: str) -> None:
+        self.got.append((hub, "", password))
+
+
+@pytest.mark.parametrize("start", ["tls://hub.example", "HUB.example:5000", "hub.example,other.example"])
+def test_a_password_from_outside_goes_to_the_hub_of_the_start_and_to_no_other(start: str):
+    node = Unlocking()
+    given = Given(Secret("sesame"), start)
+
+    def used(hub: str, room: str = "", *, wrong: bool = False) -> bool:
+        wanted = PasswordWanted(parse_hub(hub), room, f"{room}@{hub}", "It needs a password.", wrong)
+        return given.used(cast("Node", node), wanted)
+
+    assert not used("evil.example")
+    assert not used("evil.example", "vault")
+    assert not used("hub.example:5001")
+    assert not node.got
+    assert used("hub.example")
+    assert used("hub.example", "vault")
+    assert not used("hub.example", "vault"), "once"
+    assert [(room, password) for _, room, password in node.got] == [("", "sesame"), ("vault", "sesame")]
+
+
+def test_a_password_from_outside_goes_nowhere_when_no_hub_was_named():
+    wanted = PasswordWanted(parse_hub("hub.example"), "", "hub.example", "It needs a password.", wrong=False)
+    assert not Given(Secret("sesame"), "").used(cast("Node", Unlocking()), wanted)
 
 
 def test_a_password_is_in_no_repr():

@@ -6,14 +6,13 @@ import json
 import random
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandpiper.core.events import Now
-from sandpiper.errors import ConfigError
-from sandpiper.hub import ruling
-from sandpiper.hub.bus.address import read_bus
+from sandpiper.hub import answering, ruling
 from sandpiper.hub.bus.here import Beat, Here, Place
 from sandpiper.hub.bus.log import (
     HOUSE,
@@ -35,14 +34,16 @@ from sandpiper.hub.bus.log import (
 )
 from sandpiper.hub.bus.replica import MARK_LINES, Replica
 from sandpiper.hub.bus.replicated import Replicated
-from sandpiper.hub.effects import Amend, Claim, Cut, Deliver, Open, Propose, Save, Share, Shut
+from sandpiper.hub.effects import Amend, Claim, Cut, Deliver, Keep, Open, Propose, Save, Share, Shut
 from sandpiper.hub.history import Stored
 from sandpiper.hub.house import House
 from sandpiper.hub.limits import MAX_CLIENT_IDS
 from sandpiper.hub.operators import ANSWERERS
 from sandpiper.wire.hub import LOBBY
 from sandpiper.wire.hub.answers import Edited
+from sandpiper.wire.hub.asks import Join
 from sandpiper.wire.hub.lines import decode_chunk
+from sandpiper.wire.ids import PeerKey
 from tests.unit.parlour import SETTINGS, THEN
 
 Line = dict[str, Any]
@@ -300,15 +301,121 @@ def test_who_said_it_before_is_told_its_number() -> None:
 def test_ids_are_remembered_by_count_and_not_by_what_was_loaded() -> None:
     early, late = Replica("a", "dev"), Replica("b", "dev")
     for n in range(3 * MAX_CLIENT_IDS):
-        early.says("n", f"{n}", n)
-        if n >= MAX_CLIENT_IDS:
-            late.says("n", f"{n}", n)
+        for replica in (early, late) if n >= MAX_CLIENT_IDS else (early,):
+            replica.take(n + 1, Posted(VERSION, "c", n + 1, 0, []), 1)
+            replica.says("n", f"{n}", n)
     newest = 3 * MAX_CLIENT_IDS - 1
     for replica in (early, late):
         assert replica.said("n", f"{newest}") == newest
         assert replica.said("n", f"{newest - MAX_CLIENT_IDS + 1}")
         assert not replica.said("n", f"{newest - MAX_CLIENT_IDS - 1}")
         assert not replica.said("m", f"{newest}")
+
+
+def test_lines_without_ids_count_too_so_that_whoever_loads_a_room_finds_the_same() -> None:
+    early = Replica("a", "dev")
+    early.take(1, Posted(VERSION, "c", 1, 0, []), 1)
+    early.says("n", "old", 1)
+    for n in range(2, MAX_CLIENT_IDS + 2):
+        early.take(n, Posted(VERSION, "c", n, 0, []), 1)
+    assert early.said("n", "old")
+    early.take(MAX_CLIENT_IDS + 2, Posted(VERSION, "c", MAX_CLIENT_IDS + 2, 0, []), 1)
+    assert not early.said("n", "old")
+
+
+def test_a_message_that_arrived_twice_is_read_once_by_whoever_comes_later() -> None:
+    sea, (a,) = cluster("a")
+    guest = Visitor(a, "guest", "dev")
+    guest.say("once")
+    sea.settle()
+    sea.log.append(sea.log[-1])
+    sea.settle()
+    assert [change.text for change in a.changes] == [None], "pages leave it out"
+    replica = a.order.replicas["dev"]
+    sea.states["dev"] = encode(msgspec.structs.replace(replica.state(a.house.rooms["dev"]), since=1))
+    late = Island(sea, "b")
+    late.follow("dev")
+    lines = b"".join(batch.raw for batch in late.house.rooms["dev"]._tail).splitlines()
+    assert [json.loads(line)["text"] for line in lines] == ["once"]
+
+
+def test_what_was_said_before_a_room_is_opened_is_not_handed_over_as_news() -> None:
+    sea, (a, b) = cluster("a", "b")
+    guest = Visitor(a, "guest", "dev")
+    for n in range(5):
+        guest.say(f"{n}")
+    sea.settle()
+    b.follow("dev")
+    assert not [effect for effect in b.house.flush(THEN) if isinstance(effect, Keep)]
+    late = Visitor(b, "late", "dev")
+    late.send({"type": "join", "room": "dev", "epoch": b.house.rooms["dev"].epoch, "since": 1})
+    sea.settle()
+    assert [line["text"] for line in late.numbered()] == [f"{n}" for n in range(5)]
+
+
+def test_hubs_that_could_not_be_heard_while_the_bus_was_away_are_there_still() -> None:
+    _, (a,) = cluster("a")
+    others = a.order.others
+    others.heard(a.house, Beat(VERSION, "b", True, []), THEN)
+    after = Now(THEN.mono + 100, THEN.wall_ms)
+    others.back(after)
+    assert others.silent(a.house, after, 8.0) == []
+    assert others.silent(a.house, Now(after.mono + 9, THEN.wall_ms), 8.0) == ["b"]
+
+
+def test_who_is_inside_is_not_waited_for_whatever_it_says_to_have_seen() -> None:
+    sea, (a,) = cluster("a")
+    guest = Visitor(a, "guest", "dev")
+    sea.settle()
+    join = {"type": "join", "room": "dev", "since": (1 << 48) - 1}
+    a.house.take(guest.guest, decode_chunk(json.dumps(join).encode() + b"\n"), THEN)
+    assert not [effect for effect in a.house.flush(THEN) if isinstance(effect, Open)]
+    assert not guest.guest.waiting
+
+
+def test_a_room_that_was_let_go_of_while_a_password_was_hashed_is_opened_again() -> None:
+    sea, (a,) = cluster("a")
+    guest = Visitor(a, "guest")
+    sea.settle()
+    ask = Join(room="den", password="swan")
+    answering.unlocked(a.house, guest.guest, ask, b"lock", True, THEN)
+    assert [effect.ask for effect in a.house.flush(THEN) if isinstance(effect, Open)] == [ask]
+    # And what would never come back is refused at once.
+    a.follow("den")
+    a.order.begin(a.house, guest.guest, "den", ask, b"lock", THEN)
+    [begun] = [effect.entry for effect in a.house.flush(THEN) if isinstance(effect, Propose)]
+    a.order.unheard(a.house, "den", begun, "later")
+    sea.settle()
+    assert not guest.guest.waiting
+    assert guest.last("error")["code"] == "busy"
+
+
+def test_a_room_that_nobody_enters_after_all_is_let_go_of() -> None:
+    sea, (a,) = cluster("a")
+    guest = Visitor(a, "guest")
+    sea.settle()
+    a.follow("den")
+    a.order.begin(a.house, guest.guest, "den", Join(room="den"), b"", THEN)
+    [begun] = [effect.entry for effect in a.house.flush(THEN) if isinstance(effect, Propose)]
+    a.propose("den", begun)
+    a.house.gone(guest.guest, "", THEN)
+    a.advance(a.order.replicas["den"], len(sea.log))
+    assert [effect.room for effect in a.house.flush(THEN) if isinstance(effect, Shut)] == ["den"]
+
+
+def test_an_operator_of_the_hub_enters_a_locked_room_that_nobody_is_in() -> None:
+    sea, (a,) = cluster("a")
+    maker = Visitor(a, "maker")
+    sea.settle()
+    a.follow("den")
+    a.propose("den", Begun(maker.guest.number, b"", "epoch", b"lock"))
+    sea.settle()
+    root = Visitor(a, "root")
+    root.guest.key = PeerKey(bytes(32))
+    a.house.settings = msgspec.structs.replace(a.house.settings, operators=frozenset({PeerKey(bytes(32))}))
+    root.send({"type": "join", "room": "den"})
+    sea.settle()
+    assert root.last("joined")["room"] == "den"
 
 
 def test_marks_lead_back_by_a_page_at_least() -> None:
@@ -371,29 +478,3 @@ def test_a_hub_that_says_nothing_is_gone_with_its_guests() -> None:
     assert guest.last("notice")["text"] == "other left (its hub is gone)"
     assert others.lines(a.house) == []
     assert other.guest.open
-
-
-@pytest.mark.parametrize(
-    ("text", "servers"),
-    [
-        ("embedded", ()),
-        ("embedded://127.0.0.1:4333", ()),
-        ("nats://one", ("nats://one:4222",)),
-        ("tls://one:1, nats://[::1]:2", ("tls://one:1", "nats://[::1]:2")),
-    ],
-)
-def test_a_bus_is_named(text: str, servers: tuple[str, ...]) -> None:
-    where = read_bus(text)
-    assert where.servers == servers
-    assert where.embedded == (not servers)
-    assert where.tls == text.startswith("tls")
-
-
-@pytest.mark.parametrize(
-    "text", ["nowhere", "http://one", "nats://", "nats://me:secret@one", "nats://one/x", "nats://one:port",
-             "embedded://a:1,nats://b", "nats://a,embedded://b:1"],
-)  # fmt: skip
-def test_what_is_no_bus_is_refused_without_its_secrets(text: str) -> None:
-    with pytest.raises(ConfigError) as refused:
-        read_bus(text)
-    assert "secret@" not in refused.value.sentence()

@@ -12,7 +12,9 @@ from sandpiper.hub.opening import spoken
 OPENINGS = [
     (b'{"type":"nick"}', "chat"), (b"\n", "chat"), (b"  {", "chat"), (b"hello", "chat"), (b"Get well", "chat"),
     (b"GETTING", "chat"), (b"Hi", "chat"), (b"SAND", None), (b"SANDPIPER/1\n", "link"), (b"Sandy", "chat"),
-    (b"G", None), (b"GET ", "http"), (b"HEAD /x", "http"), (b"HEA", None), (b"POST / HTTP/1.1", "chat"),
+    (b"G", None), (b"GET ", "http"), (b"HEAD /x", "http"), (b"HEA", None), (b"POST / HTTP/1.1", "http"),
+    (b"P", None), (b"OPTIONS * H", "http"), (b"PUT /", "http"),
+    (b"Post ", "chat"), (b"PUTTING", "chat"),
     (b"\x16", None), (b"\x16\x03\x01", "tls"), (b"\x16\x02", "chat"), (b"", None), (b"\xff\xfe", "chat"),
 ]  # fmt: skip
 

@@ -220,3 +220,20 @@ def test_errors_and_strikes_are_counted():
     counts = parlour.house.counts
     assert counts.strikes == 3
     assert dict(counts.errors.items()) == {"not_in_room": 1, "not_json": 3}
+
+
+# ---------------------------------------------------------------- nicks that are used again
+
+
+async def test_a_nick_that_is_used_often_does_not_push_others_out(path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sandpiper.hub.sqlite_rows.MAX_KEPT_NICKS", 3)
+    async with opened(path) as history:
+        for nick in ("a", "b", *["c", "b"] * 5):
+            history.own(nick, BOSS)
+    history = SqliteHistory(path)
+    assert [nick for nick, _ in history.load().nicks] == ["a", "c", "b"], "the last used last"
+    history.own("d", BOSS)
+    await history.aclose()
+    history = SqliteHistory(path)
+    assert [nick for nick, _ in history.load().nicks] == ["c", "b", "d"]
+    await history.aclose()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from typing import TYPE_CHECKING
 
 import pytest
 
+from sandpiper.wire.hub import lines
 from sandpiper.wire.hub.answers import Error, NickSet, Notice, Said
-from sandpiper.wire.hub.asks import Edit, Hello, Msg, Nick
+from sandpiper.wire.hub.asks import AnyAsk, Edit, Hello, Msg, Nick
 from sandpiper.wire.hub.lines import (
     _HARMLESS,
     BadAnswer,
@@ -20,6 +22,9 @@ from sandpiper.wire.hub.lines import (
 )
 from sandpiper.wire.limits import MAX_LINE_BYTES, MAX_TEXT_CHARS
 from sandpiper.wire.text import clean_text
+
+if TYPE_CHECKING:
+    import re
 
 GOOD = b'{"type":"msg","text":"hi"}\n'
 
@@ -71,6 +76,39 @@ def test_a_bad_line_is_told_apart_and_its_neighbours_are_not_harmed(line: bytes,
     assert isinstance(bad, BadLine)
     assert len(bad.text) < 300
     assert bad.text.isprintable()
+
+
+@pytest.mark.parametrize("bad", [b"x", b"{}", b'{"type":"reboot"}', b'{"type":"msg","text":7}'])
+def test_nothing_is_looked_at_after_so_many_bad_lines(bad: bytes, monkeypatch: pytest.MonkeyPatch):
+    looked: list[bytes] = []
+
+    def looking(line: bytes) -> AnyAsk | BadLine:
+        looked.append(line)
+        return decode(line)
+
+    decode = lines._decode_line
+    monkeypatch.setattr(lines, "_decode_line", looking)
+    chunk = GOOD + (bad + b"\n") * 2 + GOOD + (bad + b"\n") * 10_000
+    found = decode_chunk(chunk, 20)
+    assert found == decode_chunk(chunk)[:22]
+    assert len(found) == 22
+    assert looked[:22] == chunk.splitlines()[:22]
+    assert len(looked) == 22 + 10_004, "the second time all of them"
+
+
+def test_blank_lines_between_are_passed_over_at_once(monkeypatch: pytest.MonkeyPatch):
+    looked: list[int] = []
+
+    class Counting:
+        @staticmethod
+        def search(chunk: bytes, at: int) -> re.Match[bytes] | None:
+            looked.append(at)
+            return text.search(chunk, at)
+
+    text = lines._TEXT
+    monkeypatch.setattr(lines, "_TEXT", Counting)
+    assert decode_chunk(b"\n" * 30_000 + GOOD + b" \n\r\n" * 10_000 + GOOD + b"\n \n") == [Msg("hi"), Msg("hi")]
+    assert len(looked) < 10
 
 
 def test_an_object_over_several_lines_is_as_bad_in_one_chunk_as_in_two():

@@ -9,7 +9,7 @@ import pytest
 
 from sandpiper.crypto.identity import Identity
 from sandpiper.hub import guests
-from sandpiper.hub.limits import MAX_NICKS_A_KEY, MAX_STRIKES
+from sandpiper.hub.limits import MAX_NICKS_A_KEY, MAX_STRIKES, NICKS_OWNED
 from tests.unit.parlour import SETTINGS, Parlour, Visitor
 
 ALICE, BOB, ROOT = (Identity(bytes([n]) * 32) for n in (1, 2, 3))
@@ -65,6 +65,44 @@ def test_of_too_many_nicks_the_ones_that_were_taken_first_are_free_again(monkeyp
     house = parlour.house
     assert [house.guests.owner(f"alice{n}") for n in range(4)] == [None, ALICE.key, ALICE.key, ALICE.key]
     assert house.guests.owned(ALICE.key) == ("alice1", "alice2", "alice3")
+
+
+def test_a_nick_that_is_in_use_is_not_the_one_that_goes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(guests, "MAX_OWNED_NICKS", 3)
+    parlour = Parlour(OWNED)
+    alice = parlour.visitor("alice")
+    prove(alice, ALICE)
+    alice.leave()
+    for n, day in enumerate((0, 0, 1)):
+        parlour.wait(day * 86_400)
+        other = parlour.visitor(f"other{n}")
+        prove(other, Identity(bytes([20 + n]) * 32))
+        assert parlour.house.guests.owner("alice") == ALICE.key
+        alice = parlour.visitor()
+        prove(alice, ALICE)
+        alice.ask("nick", nick="alice")
+        alice.leave()
+    another = parlour.visitor("another")
+    prove(another, BOB)
+    assert parlour.house.guests.owner("alice") == ALICE.key
+    assert parlour.house.guests.owner("other0") is None
+    nicks = [nick for nick, _ in parlour.history.load().nicks]
+    assert nicks.index("alice") > nicks.index("other1"), "the history knows that it was used"
+
+
+def test_from_one_address_few_nicks_become_somebodys():
+    parlour = Parlour(OWNED)
+
+    def owns(n: int, address: str) -> bool:
+        guest = parlour.visitor(f"guest{n}", address)
+        prove(guest, Identity(n.to_bytes(32, "big")))
+        return parlour.house.guests.owner(f"guest{n}") is not None
+
+    burst = int(NICKS_OWNED.burst)
+    assert [owns(n, "192.0.2.1") for n in range(1, burst + 3)] == [True] * burst + [False] * 2
+    assert owns(1000, "192.0.2.2")
+    parlour.wait(1 / NICKS_OWNED.rate)
+    assert owns(1001, "192.0.2.1")
 
 
 def test_a_key_owns_a_few_nicks_and_no_anonymous_ones():
@@ -262,6 +300,78 @@ def test_a_slow_room_takes_one_message_in_its_time_from_each():
     bob.say("4", "dev")
     assert alice.texts == ["0", "operators need not wait", "4"]
     assert bob.errors == ["slowmode", "slowmode"]
+
+
+def test_what_a_guest_has_said_is_acknowledged_whatever_it_may_say_now():
+    parlour = Parlour(OWNED)
+    alice, bob, _ = people(parlour)
+    alice.ask("slowmode", room="dev", seconds=10)
+    again = [{"type": "msg", "text": "0", "room": "dev", "client_id": "c0"}] * 2
+    bob.send(*again)
+    assert [line["client_id"] for line in bob.got("ack")] == ["c0"]
+    bob.send(again[0], {"type": "msg", "text": "1", "room": "dev", "client_id": "c1"})
+    alice.ask("mute", room="dev", nick="bob")
+    bob.send(again[0], {"type": "msg", "text": "2", "room": "dev", "client_id": "c2"})
+    assert [line["client_id"] for line in bob.got("ack")] == ["c0"] * 3
+    assert [(line["code"], line["client_id"]) for line in bob.got("error")] == [("slowmode", "c1"), ("muted", "c2")]
+    assert alice.texts == ["0"]
+
+
+def test_coming_in_anew_is_no_way_around_a_slow_room():
+    parlour = Parlour(OWNED)
+    alice, bob, _ = people(parlour)
+    alice.ask("slowmode", room="dev", seconds=10)
+    bob.say("0", "dev")
+    bob.leave()
+    for nick, address in (("bob", "192.0.2.9"), ("robert", "192.0.2.2")):
+        again = parlour.visitor(nick, address, "dev")
+        again.say("1", "dev")
+        assert again.errors == ["slowmode"]
+        again.leave()
+    for n in (1, 2):
+        keyed = parlour.visitor(f"keyed{n}", "192.0.2.2", "lobby")
+        prove(keyed, Identity(bytes([9]) * 32))
+        keyed.ask("join", room="dev")
+        keyed.say(f"with a key {n}", "dev")
+        assert keyed.errors == ["slowmode"] * (n - 1)
+    parlour.wait(10)
+    parlour.visitor("robert", "192.0.2.2", "dev").say("2", "dev")
+    assert alice.texts == ["0", "with a key 1", "2"]
+    assert len(parlour.house.rooms["dev"].spoke._at) == 2, "what is over is forgotten"
+
+
+def test_an_operator_that_is_away_can_be_one_no_longer():
+    parlour = Parlour(OWNED)
+    alice, bob, _root = people(parlour)
+    prove(bob, BOB)
+    alice.ask("op", room="dev", nick="bob")
+    assert BOB.key in parlour.house.rooms["dev"].operators
+    bob.leave()
+    assert alice.ask("op", room="dev", nick="carol", on=False)[0]["code"] == "nobody"
+    assert alice.ask("op", room="dev", nick="bob", on=False)[-1]["text"] == "bob is no longer an operator"
+    bob = parlour.visitor("robert", "", "lobby")
+    prove(bob, BOB)
+    assert "operator" not in bob.ask("join", room="dev")[0]
+
+
+def test_putting_out_nobody_is_answered():
+    parlour = Parlour(OWNED)
+    _, _, root = people(parlour)
+    assert root.ask("kick", nick="carol", hub=True)[0]["code"] == "nobody"
+
+
+def test_a_short_ban_does_not_end_a_longer_one_of_the_same_address_or_key():
+    parlour = Parlour(OWNED)
+    alice, _bob, _ = people(parlour)
+    other = parlour.visitor("other", "192.0.2.2", "dev")
+    alice.ask("ban", room="dev", nick="bob")
+    alice.ask("ban", room="dev", nick="other", seconds=60)
+    assert other.got("left")[-1]["code"] == "banned"
+    parlour.wait(61)
+    assert parlour.visitor("third", "192.0.2.2", "dev").errors == ["banned"]
+    alice.ask("ban", room="dev", nick="fourth", seconds=60)
+    alice.ask("ban", room="dev", nick="bob", on=False)
+    assert parlour.visitor("fifth", "192.0.2.2", "dev").errors == []
 
 
 def test_a_closed_room_is_forgotten_with_what_was_said_in_it():

@@ -309,7 +309,8 @@ async def test_search_finds_messages_by_what_they_say_now(path, indexed):
 
 async def test_search_says_when_it_could_not_look_at_everything(path, monkeypatch):
     monkeypatch.setattr("sandpiper.hub.sqlite_reading.SCAN_BYTES", 100_000)
-    monkeypatch.setattr(sqlite_writer, "IDLE_SECONDS", 30.0)
+    for name in ("IDLE_SECONDS", "OVERDUE_SECONDS"):
+        monkeypatch.setattr(sqlite_writer, name, 30.0)
     async with opened(path) as history:
         history.remember(DEV)
         teller = Teller(history)
@@ -380,9 +381,8 @@ async def test_the_file_gets_smaller_when_lines_were_removed(path, monkeypatch):
         assert ask(path, "PRAGMA page_count") < size / 3
 
 
-async def test_no_more_rooms_than_a_bound_are_kept(path, monkeypatch):
-    monkeypatch.setattr("sandpiper.hub.sqlite_rows.MAX_KEPT_ROOMS", 3)
-    async with opened(path) as history:
+async def test_no_more_rooms_than_a_bound_are_kept(path):
+    async with opened(path, keep_rooms=3) as history:
         for number in range(5):
             room = KeptRoom(f"room{number}", "e1")
             history.remember(room)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from sandpiper.core.hubbusy import BUSY_FIRST, BUSY_MOST
 from sandpiper.core.hubcatchup import BUSY_SECONDS, MAX_PAGE_TRIES, PAGE_SECONDS
 from sandpiper.core.hubevents import (
     HubCame,
@@ -34,10 +35,11 @@ from sandpiper.core.hubevents import (
     HubUp,
     HubWrite,
 )
-from sandpiper.core.hubgreeting import HELLO_SECONDS, MAX_NICK_TRIES, NICK_SECONDS, Signer
+from sandpiper.core.hubgreeting import HELLO_SECONDS, MAX_BUSY_TRIES, MAX_NICK_TRIES, NICK_SECONDS, Signer
 from sandpiper.core.hubguest import MAX_ROOMS, MAX_STRIKES, HubGuest
 from sandpiper.core.hubpulse import DOUBT_SECONDS, PING_SECONDS, SILENCE_SECONDS
 from sandpiper.core.hubroom import MAX_CATCH_UP, MAX_CATCH_UP_CHARS, MAX_HELD, PAGE, RECENT, HubRoom, Mark, Numbered
+from sandpiper.core.hubtalk import UNKEPT_SECONDS
 from sandpiper.core.hubunsaid import MAX_UNSAID, WINDOW
 from sandpiper.crypto.identity import Identity
 from sandpiper.errors import UsageError
@@ -296,7 +298,7 @@ def test_a_banned_guest_does_not_come_back_and_says_that_its_words_were_not_sent
     ours.hear({"type": "error", "text": "You may not come in here.", "code": "banned"})
     ours.guest.lost("closed", ours.now)
     ours.pump()
-    assert ours.all(HubDown) == [HubDown("You may not come in here.", None)]
+    assert ours.all(HubDown) == [HubDown("You may not come in here.", None, "banned")]
     assert [one.text for one in ours.all(HubUnsent)] == ["hi"]
 
 
@@ -644,6 +646,142 @@ def test_a_busy_hub_is_asked_again_and_one_that_never_answers_is_given_up():
     assert [one.seq for one in ours.all(HubHeard)] == [6]
 
 
+def asked(ours: Ours, kind: str) -> list[dict[str, Any]]:
+    return [line for line in ours.written if line["type"] == kind]
+
+
+def busy(**more: Any) -> dict[str, Any]:
+    return {"type": "error", "text": "Later.", "code": "busy", **more}
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["names the room", "names nothing"])
+def test_a_room_that_the_hub_had_no_time_for_is_asked_for_again_later_and_later(named: bool):
+    ours = stranger("dev")
+    ours.guest.join("dev", "swan")
+    ours.pump()
+    first = len(asked(ours, "join"))
+    for tries in range(3):
+        assert len(asked(ours, "join")) == first + tries
+        ours.hear(busy(room="dev") if named else busy())
+        ours.wait(BUSY_FIRST * 2**tries * 0.5 - 0.01)
+        assert len(asked(ours, "join")) == first + tries, "not at once"
+        ours.wait(BUSY_FIRST * 2**tries + 0.02)
+    again = asked(ours, "join")[first:]
+    assert len(again) == 3
+    assert all(line["room"] == "dev" and line["password"] == "swan" for line in again)
+    ours.hear(joined(0, room="dev"))
+    ours.wait(BUSY_MOST)
+    assert len(asked(ours, "join")) == first + 3, "it is in"
+    assert not ours.all(HubNote)
+
+
+def test_a_room_that_was_left_is_not_asked_for_again():
+    ours = stranger("dev")
+    for tries in range(3):
+        ours.hear(busy(room="dev"))
+        ours.wait(BUSY_FIRST * 2**tries * 1.5)
+    ours.guest.leave("dev", ours.now)
+    joins = len(asked(ours, "join"))
+    ours.wait(BUSY_MOST)
+    assert len(asked(ours, "join")) == joins
+    ours.guest.join("dev")
+    ours.hear(busy(room="dev"))
+    ours.wait(BUSY_FIRST * 1.5)
+    assert len(asked(ours, "join")) == joins + 2, "and waits no longer than at first when it is wanted again"
+
+
+def test_a_nick_that_the_hub_had_no_time_for_is_not_ours_until_it_says_so():
+    ours = Ours(None, "alice", "lobby").go()
+    ours.guest.connected(ours.now)
+    ours.hear({"type": "hello", "v": 1, "hub": "h", "features": [], "nick": "anon-1"})
+    for tries in range(MAX_BUSY_TRIES + 1):
+        assert len(asked(ours, "nick")) == tries + 1
+        assert ours.phase == "greeting"
+        ours.hear(busy())
+        ours.wait(1.0)
+    assert [one.nick for one in ours.all(HubUp)] == ["anon-1"]
+    assert ours.guest.nick == "anon-1"
+    assert not ours.all(HubNick), "nobody has taken it"
+    ours.hear(joined(0))
+    nicks = len(asked(ours, "nick"))
+    ours.wait(BUSY_FIRST * 1.5)
+    assert len(asked(ours, "nick")) == nicks + 1
+    ours.hear(busy())
+    ours.wait(BUSY_FIRST * 3)
+    assert len(asked(ours, "nick")) == nicks + 2
+    ours.hear({"type": "nick", "text": "", "ts": 1, "nick": "alice"})
+    ours.wait(BUSY_MOST)
+    assert len(asked(ours, "nick")) == nicks + 2
+    assert ours.guest.nick == "alice"
+    assert ours.all(HubNick) == [HubNick("alice", "alice")]
+
+
+def test_a_hub_that_is_busy_for_a_moment_gives_us_our_nick_before_we_go_in():
+    ours = Ours(None, "alice", "lobby").go()
+    ours.guest.connected(ours.now)
+    ours.hear({"type": "hello", "v": 1, "hub": "h", "features": [], "nick": "anon-1"}, busy())
+    ours.wait(1.0)
+    ours.hear({"type": "nick", "text": "", "ts": 1, "nick": "alice"})
+    assert [one.nick for one in ours.all(HubUp)] == ["alice"]
+
+
+def test_a_hub_that_never_answers_a_nick_is_believed_what_it_called_us():
+    ours = Ours(None, "alice", "lobby").go()
+    ours.guest.connected(ours.now)
+    ours.hear({"type": "hello", "v": 1, "hub": "h", "features": [], "nick": "anon-1"})
+    ours.wait(NICK_SECONDS)
+    assert [one.nick for one in ours.all(HubUp)] == ["anon-1"]
+
+
+def test_what_a_busy_hub_does_not_take_is_kept_and_said_again_in_order():
+    ours = stranger()
+    ours.hear(joined(0))
+    ids = [ours.say(f"{number}") for number in range(3)]
+    ours.hear(*(busy(client_id=one) for one in ids))
+    assert not ours.all(HubUnsent)
+    assert [note.code for note in ours.all(HubNote)] == ["busy"], "told once"
+    assert ours.guest.unsaid.count() == 3
+    ids.append(ours.say("3"))
+    assert len(asked(ours, "msg")) == 3, "nothing more meanwhile"
+    ours.wait(BUSY_FIRST * 1.5)
+    assert [line["client_id"] for line in asked(ours, "msg")[3:]] == ids
+    ours.hear(*(busy(client_id=one) for one in ids))
+    ours.wait(BUSY_FIRST * 3)
+    assert [line["client_id"] for line in asked(ours, "msg")[7:]] == ids
+    ours.hear(*(said(seq, client_id=one) for seq, one in enumerate(ids, 1)))
+    assert [one.client_id for one in ours.all(HubSent)] == ids
+    assert len(ours.all(HubNote)) == 1
+    assert not ours.guest.unsaid.count()
+
+
+def test_a_window_full_of_what_was_not_taken_does_not_stop_the_rest():
+    ours = stranger()
+    ours.hear(joined(0))
+    ids = [ours.say(f"{number}") for number in range(WINDOW)]
+    ours.hear(*(busy(client_id=one) for one in ids))
+    ours.wait(BUSY_FIRST * 1.5)
+    assert [line["client_id"] for line in asked(ours, "msg")[WINDOW:]] == ids
+
+
+def test_what_could_not_be_kept_here_is_told_again_after_a_while():
+    parlour = Parlour()
+    alice, bob = Ours(parlour, "alice", "lobby").go(), Ours(parlour, "bob", "lobby").go()
+    alice.say("one")
+    bob.pump()
+    kept = bob.guest.rooms["lobby"].mark
+    alice.say("two")
+    bob.pump()
+    bob.guest.not_kept(kept, bob.now)
+    alice.say("three")
+    bob.pump()
+    assert bob.texts() == ["one", "two"]
+    bob.wait(UNKEPT_SECONDS)
+    assert bob.texts() == ["one", "two", "two", "three"]
+    alice.say("four")
+    bob.pump()
+    assert bob.texts()[-1] == "four"
+
+
 # ---------------------------------------------------------------- founding hubs
 
 
@@ -800,7 +938,7 @@ def test_a_hub_that_cannot_be_used_this_way_is_not_tried_again_and_again(code: s
     ours.hear({"type": "error", "text": "No.", "code": code})
     ours.guest.lost("closed", ours.now)
     ours.pump()
-    assert ours.all(HubDown) == [HubDown("No.", None)]
+    assert ours.all(HubDown) == [HubDown("No.", None, code)]
 
 
 def test_a_search_waits_for_a_page_and_pages_wait_for_a_search():

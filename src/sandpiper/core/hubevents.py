@@ -52,10 +52,11 @@ class HubUp(Struct, frozen=True):
 
 
 class HubDown(Struct, frozen=True):
-    """There is no connection; `seconds` until the next try, None: there will be none."""
+    """There is no connection; `seconds` until the next try, None: there will be none. `code`: the hub's for that."""
 
     reason: str
     seconds: float | None
+    code: str = ""
 
 
 class HubKnown(Struct, frozen=True):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 HELLO_SECONDS = 8.0  # a hub that has not answered hello is a founding one; far tunnels answer within two
 NICK_SECONDS = 8.0  # for every answer after that
 MAX_NICK_TRIES = 5  # suggestions taken before we stay what the hub calls us
+BUSY_SECONDS = 1.0  # before a nick is asked for again that the hub had no time for
+MAX_BUSY_TRIES = 3  # times that is done before we go in as what the hub calls us; the nick is asked for there again
 _NONCE_BYTES = range(16, 65)  # a hub draws 32; fewer could be guessed, more would let it choose what we sign
 _NOT_UNDERSTOOD = frozenset({"", "unknown_type", "not_valid", "not_json"})
 
@@ -49,18 +51,30 @@ class Greeting:
         """What we have asked for; when done, what we are called."""
         self.refused_with = ""
         """Why we are not called what we asked for, when we gave up."""
+        self.busy = False
+        """The hub had no time to give us our nick."""
         self.asks: list[Ask] = [Hello(HUB_VERSION, FEATURES, "sandpiper")]
         self._wanted = wanted
         self._signer = signer
         self._waits_for_hello = True
         self._tries = 0
+        self._busy_tries = 0
+        self._given = ""  # what it calls us until it has confirmed another nick; empty: it does not say
 
     def late(self, now: float) -> None:
         """No answer came in time."""
         if self._waits_for_hello:
             self._is_founding(now)
+        elif self.busy and self._busy_tries <= MAX_BUSY_TRIES:
+            self.busy = False
+            self._ask_nick(self.nick, now)
         else:
-            self.done = True  # it calls us what it likes
+            self.busy = bool(self._given)  # it may still give it to us
+            self._stay()
+
+    def _stay(self) -> None:
+        """We are called what the hub likes."""
+        self.nick, self.done = self._given or self.nick, True
 
     def hello(self, answer: HelloBack, now: float) -> None:
         """It knows our protocol, perhaps later than we thought.
@@ -72,6 +86,7 @@ class Greeting:
             return
         self._waits_for_hello = self.founding = self.done = False
         self.hub = clean_line(answer.hub, 64)
+        self._given = clean_nick(answer.nick) if answer.nick else ""
         hub_id = answer.id if len(answer.id) == KEY_BYTES else b""
         if self.hub_id and hub_id != self.hub_id:
             raise TrustError(
@@ -97,7 +112,7 @@ class Greeting:
 
     def named(self, nick: str = "") -> None:
         """We are called so; empty: as we asked."""
-        self.nick = nick or self.nick
+        self.nick, self.busy = nick or self.nick, False
         self.done = not self._waits_for_hello
 
     def refused(self, error: Error, now: float) -> bool:
@@ -106,12 +121,17 @@ class Greeting:
             if error.code in _NOT_UNDERSTOOD:
                 self._is_founding(now)
             return True  # the lobby may be full, or closed to us: we join where we want to
+        if error.code == "busy" and not self.founding:
+            self.busy = True
+            self._busy_tries += 1
+            self.by = now + BUSY_SECONDS
+            return True
         if error.code not in ("nick_taken", "bad_nick") and not (self.founding and not error.code):
             return False
         self._tries += 1
         if self._tries > MAX_NICK_TRIES:
             self.refused_with = error.text
-            self.done = True
+            self._stay()
         else:
             number = f"{self._tries + 1}"
             suggested = error.suggestion or self._wanted[: MAX_NICK_CHARS - len(number)] + number

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from sandpiper.core import hubevents as told
 from sandpiper.core.backoff import Backoff
+from sandpiper.core.hubbusy import NICK, SAY, Busy
 from sandpiper.core.hubgreeting import Greeting, Signer
 from sandpiper.core.hublines import MAX_SENTENCE, FoundingNick, Line, Unknown, members_of, read, rooms_of
 from sandpiper.core.hubpulse import Pulse
@@ -67,7 +68,8 @@ class HubGuest:
         self.password = ""
         """The hub's own, where it has one."""
         self._out = Out()
-        self._talk = Talk(self._out, rng, rooms)
+        self._busy = Busy(rng)
+        self._talk = Talk(self._out, rng, rooms, self._busy)
         self.rooms: dict[str, HubRoom] = self._talk.rooms
         self.unsaid = self._talk.unsaid
         self._wanted = nick
@@ -81,6 +83,7 @@ class HubGuest:
         self._up_since: float | None = None
         self._strikes = 0
         self._unlocking = False  # the password was said; a hub that has none any more does not understand that
+        self._naming = False  # our nick was asked for, after the greeting
         self._last_error = _NO_ERROR  # what came last, if it was one
 
     @property
@@ -102,8 +105,8 @@ class HubGuest:
             case "greeting":
                 return self._greeting.by
             case "up" if not self.founding:
-                pulse, talk = self._pulse.deadline(), self._talk.deadline()
-                return pulse if talk is None else min(pulse, talk)
+                times = (self._pulse.deadline(), self._talk.deadline(), self._busy.deadline())
+                return min(time for time in times if time is not None)
             case _:
                 return None
 
@@ -120,6 +123,8 @@ class HubGuest:
             self._greeted(now)
         else:
             self._talk.tick(now)
+            for what in self._busy.due(now):
+                self._ask_again(what)
             match self._pulse.tick(now):
                 case "gone":
                     self._cut("The hub has said nothing for too long.", now)
@@ -127,6 +132,14 @@ class HubGuest:
                     self._out.ask(our.Ping(self._pulse.ping(now)))
                 case "wait":
                     pass
+
+    def _ask_again(self, what: str) -> None:
+        if what == NICK:
+            self._ask_nick()
+        elif what == SAY:
+            self._talk.pump()
+        else:
+            self._talk.enter_again(what)
 
     # ------------------------------------------------------------ the connection
 
@@ -136,7 +149,7 @@ class HubGuest:
         if hub_id is not None:
             self._hub_id = hub_id
         self._greeting = Greeting(self._wanted, self._signer, self._hub_id, now)
-        self._strikes, self._last_error = 0, _NO_ERROR
+        self._strikes, self._naming, self._last_error = 0, False, _NO_ERROR
         self._unlocking = bool(self.password)
         if self._unlocking:
             self._out.ask(our.Password(self.password))
@@ -154,7 +167,7 @@ class HubGuest:
         self._talk.stop()
         last, self._last_error = self._last_error, _NO_ERROR
         if final or last.code in told.FINAL:
-            self._end(last.text or reason)
+            self._end(last.text or reason, last.code)
             return
         wait = self._backoff.next(self._rng)
         self._redial = now + wait
@@ -164,10 +177,10 @@ class HubGuest:
         self._out.tell(told.HubHangUp(reason))
         self.lost(reason, now, final=final)
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str, code: str = "") -> None:
         self.phase = "over"
         self._talk.end(reason)
-        self._out.tell(told.HubDown(reason, None))
+        self._out.tell(told.HubDown(reason, None, code))
 
     def again(self, now: float) -> None:
         """Try at once, whatever the wait was: the person wants it."""
@@ -209,17 +222,27 @@ class HubGuest:
         self._out.tell(told.HubUp(self.hub, self.nick, self.founding, self.proved))
         if greeting.refused_with:
             self._out.tell(told.HubNote("", "nick_taken", greeting.refused_with, refused=True))
-        elif self.nick != self._wanted:
+        elif self.nick != self._wanted and not greeting.busy:
             self._out.tell(told.HubNick(self.nick, self._wanted))
+        if greeting.busy:
+            self._busy.refused(NICK, now)
         if not self.founding:
             self._out.ask(our.Ping(self._pulse.ping(now)))
         self._talk.begin(self.nick, founding=self.founding, proved=self.proved)
+
+    def _ask_nick(self) -> None:
+        self._naming = True
+        self._out.ask(our.Nick(self._wanted))
 
     def _named(self, nick: str, now: float) -> None:
         if self.phase == "greeting":
             self._greeting.named(nick)
             self._greeted(now)
-        elif nick and nick != self.nick:
+            return
+        if nick == self._wanted:
+            self._naming = False
+            self._busy.done(NICK)
+        if nick and nick != self.nick:
             self.nick = self._talk.nick = nick
             self._out.tell(told.HubNick(nick, self._wanted))
 
@@ -307,8 +330,11 @@ class HubGuest:
         self._last_error = error  # why the connection ends, if it does so next
         room = self.rooms.get(error.room or LOBBY)
         if error.client_id in self.unsaid:
-            self._talk.not_said(error.client_id, error.code, error.text)
-            self._talk.pump()
+            if error.code == "busy":
+                self._talk.not_now(error.client_id, error.text, now)
+            else:
+                self._talk.not_said(error.client_id, error.code, error.text)
+                self._talk.pump()
         elif self.phase == "greeting":
             if error.code in told.LOCKED and not error.room:
                 self._out.tell(told.HubLocked("", error.text, error.code == "wrong_password" and bool(self.password)))
@@ -321,16 +347,27 @@ class HubGuest:
             else:
                 self._out.tell(told.HubNote("", error.code, error.text, refused=True))
         elif error.code in ("nick_taken", "bad_nick"):
-            self._wanted = self.nick
+            self._wanted, self._naming = self.nick, False
+            self._busy.done(NICK)
             self._out.tell(told.HubNote("", error.code, error.text, refused=True))
         elif error.room and room is not None and not room.inside and error.code in told.ROOM_REFUSED:
             self._last_error = _NO_ERROR
             self._talk.out_of(room.name, error.code, error.text)
             if error.code in told.LOCKED:
                 self._out.tell(told.HubLocked(room.name, error.text, error.code == "wrong_password"))
-        elif not self._talk.refused(error, now):
+        elif not (self._talk.refused(error, now) or (error.code == "busy" and self._not_now(error, now))):
             name = room.name if room is not None else ""
             self._out.tell(told.HubNote(name, error.code, error.text, refused=True))
+
+    def _not_now(self, error: their.Error, now: float) -> bool:
+        """The hub had no time for a join or our nick; False when it was for neither."""
+        # Without a room it does not say for what: for any of what was asked for.
+        waits = [name for name, room in self.rooms.items() if error.room in ("", name) and not room.inside]
+        if not error.room and self._naming:
+            waits.append(NICK)
+        for what in waits:
+            self._busy.refused(what, now)
+        return bool(waits)
 
     def _notice(self, name: str, notice: their.Notice) -> None:
         room = self.rooms.get(name)
@@ -387,6 +424,10 @@ class HubGuest:
             raise UsageError(f"You are in {MAX_ROOMS} rooms of this hub.", hint="Leave one first: /leave")
         self._talk.join(name, password, mark)
 
+    def not_kept(self, mark: Mark, now: float) -> None:
+        """What was told of a room after `mark` could not be kept: it will be told again, from there on."""
+        self._talk.not_kept(mark, now)
+
     def leave(self, name: str, now: float) -> None:
         """Be in a room no longer."""
         self._talk.leave(name, now)
@@ -394,7 +435,8 @@ class HubGuest:
     def rename(self, nick: str) -> None:
         """Be called `nick` (already checked) from now on, if the hub lets us."""
         self._wanted = nick
+        self._busy.done(NICK)
         if self.phase == "up":
-            self._out.ask(our.Nick(nick))
+            self._ask_nick()
         if self.phase != "up" or self.founding:
             self.nick = self._talk.nick = nick

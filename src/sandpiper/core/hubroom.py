@@ -69,7 +69,7 @@ class HubRoom:
         self._pages: list[list[Numbered]] = []  # what was fetched, the newest first
         self._held: list[Numbered] = []  # what came meanwhile
         self._missed = 0  # the last number that came and was not held
-        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._seen: OrderedDict[str, int] = OrderedDict()  # client ids and their numbers, the newest last
 
     @property
     def epoch(self) -> str:
@@ -119,6 +119,17 @@ class HubRoom:
         self.inside = False
         self._forget()
         self.members.clear()
+
+    def rewind(self, life: str, last: int) -> None:
+        """What was told after this place could not be kept: when we enter again, go on there. `life` empty: it never
+        was in one.
+        """
+        self.lost()
+        if life != self.life:
+            self._seen.clear()
+        while self._seen and next(reversed(self._seen.values())) > last:
+            self._seen.popitem()
+        self.life, self.last, self._known = life, last, bool(life)
 
     def _forget(self) -> None:
         self._before = self._missed = self._weight = 0
@@ -177,7 +188,7 @@ class HubRoom:
             if isinstance(line.kept, Said) and (client_id := line.kept.client_id):
                 if client_id in self._seen:
                     continue
-                self._seen[client_id] = None
+                self._seen[client_id] = line.seq
                 if len(self._seen) > MAX_SEEN:
                     self._seen.popitem(last=False)
             told.append(line)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sandpiper.core import hubevents as told
+from sandpiper.core.hubbusy import SAY, Busy
 from sandpiper.core.hubcatchup import CatchUp
 from sandpiper.core.hublines import read_found, read_page
 from sandpiper.core.hubroom import HubRoom
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from sandpiper.core.hubroom import Mark, Numbered
 
 FIND_SECONDS = 20.0  # for what was searched for to come: as long as a page of history may take
+UNKEPT_SECONDS = 30.0  # before what our own disk refused is fetched again: nobody makes room on it in seconds
 
 
 class Out:
@@ -65,7 +67,8 @@ class Out:
 class Talk:
     """The rooms that we mean to be in. `begin` when the hub knows us, `stop` when the connection has ended."""
 
-    def __init__(self, out: Out, rng: random.Random, rooms: Iterable[Mark]) -> None:
+    def __init__(self, out: Out, rng: random.Random, rooms: Iterable[Mark], busy: Busy) -> None:
+        self._busy = busy
         self.rooms: dict[str, HubRoom] = {mark.room: HubRoom(mark.room, mark=mark) for mark in rooms}
         self.unsaid = Unsaid(rng)
         self.nick = ""
@@ -100,6 +103,7 @@ class Talk:
                 self.not_said(client_id, "unsure", "The connection was lost; nobody knows whether it was said.")
         self._not_found("not_connected", "The connection was lost.")
         self.unsaid.lost()
+        self._busy.stop()
 
     def end(self, reason: str) -> None:
         """There will be none any more."""
@@ -131,6 +135,7 @@ class Talk:
         room = self.rooms.get(answer.room or LOBBY)
         if room is None or self._founding:
             return
+        self._busy.done(room.name)
         room.joined(answer)
         room.topic, room.count = clean_topic(answer.topic), max(0, answer.members)
         room.operator, room.slowmode = answer.operator, max(0, answer.slowmode)
@@ -145,6 +150,7 @@ class Talk:
         room = self.rooms.pop(name, None)
         if room is None:
             return
+        self._busy.done(name)
         for client_id in self.unsaid.ids(name):
             self.not_said(client_id, code or "left", text or "You have left the room.")
         if self._catch_up.room is room:
@@ -164,6 +170,24 @@ class Talk:
         room.password = password or room.password
         if self._up and not self._founding and not room.inside:
             self._out.ask(room.join())
+
+    def enter_again(self, name: str) -> None:
+        """Its time has come."""
+        room = self.rooms.get(name)
+        if room is not None and self._up and not room.inside:
+            self._out.ask(room.join())
+
+    def not_kept(self, mark: Mark, now: float) -> None:
+        """What was told of a room after `mark` could not be kept: go on there, in a while."""
+        room = self.rooms.get(mark.room)
+        if room is None or self._founding:
+            return
+        room.rewind(mark.life, mark.last)
+        if self._catch_up.room is room:
+            self._catch_up.stop()
+        if self._up:
+            self._busy.later(mark.room, now + UNKEPT_SECONDS)
+            self._next_page(now)
 
     def leave(self, name: str, now: float) -> None:
         """Be in a room no longer."""
@@ -229,6 +253,8 @@ class Talk:
 
     def _settle(self, client_id: str, seq: int) -> None:
         if client_id in self.unsaid:
+            if not self._busy.waits(SAY):
+                self._busy.done(SAY)
             room, _ = self.unsaid.take(client_id)
             self._out.tell(told.HubSent(room, client_id, seq))
 
@@ -237,9 +263,15 @@ class Talk:
         room, text = self.unsaid.take(client_id)
         self._out.tell(told.HubUnsent(room, client_id, text, code, reason))
 
+    def not_now(self, client_id: str, text: str, now: float) -> None:
+        """The hub cannot keep a message now, and will later."""
+        self.unsaid.again(client_id)
+        if self._busy.refused(SAY, now):
+            self._out.tell(told.HubNote("", "busy", text or "The hub cannot take anything now."))
+
     def pump(self) -> None:
         """Say what waits, as far as the hub takes it."""
-        if not self._up:
+        if not self._up or self._busy.waits(SAY):
             return
         for msg in self.unsaid.due(self._ready):
             self._out.ask(our.Msg(msg.text) if self._founding else msg)

@@ -78,6 +78,12 @@ class Unsaid:
         self._in_flight -= entry.sent
         return entry.room, entry.msg.text
 
+    def again(self, client_id: str) -> None:
+        """The hub did not take it now: it waits as if it had not been sent."""
+        entry = self._entries[client_id]
+        self._in_flight -= entry.sent
+        entry.sent = False
+
     def ids(self, room: str = "", *, sent: bool = False) -> list[str]:
         """Of a room or all; `sent`: only those that are on their way."""
         return [one for one, e in self._entries.items() if (not room or e.room == room) and (e.sent or not sent)]

@@ -9,8 +9,7 @@ from sandpiper.crypto.identity import verify
 from sandpiper.errors import TrustError, UsageError
 from sandpiper.hub.effects import Lock, Recall, Recollect, Search
 from sandpiper.hub.guests import fold
-from sandpiper.hub.house import Full
-from sandpiper.hub.limits import CROWD, MAX_PAGE_BYTES, MAX_ROOM_LIST, MAX_ROOMS_A_GUEST, MAX_WHO, TYPING_SECONDS
+from sandpiper.hub.limits import CROWD, MAX_PAGE_BYTES, MAX_ROOM_LIST, MAX_ROOMS_A_GUEST, MAX_WHO, TYPING_SECONDS, Full
 from sandpiper.wire.hub import AUTH_DOMAIN, FEATURES, HUB_VERSION, LOBBY
 from sandpiper.wire.hub.answers import (
     Authed,
@@ -102,7 +101,7 @@ def named(house: House, guest: Guest, wanted: str, now: Now) -> None:
     house.guests.rename(guest, wanted)
     house.tell(guest, NickSet(f"nick set to {wanted}", now.wall_ms // 1000, wanted))
     house.announce(guest, now)
-    house.own(guest)
+    house.own(guest, now)
     if first or old == wanted:
         return
     for room in guest.rooms:
@@ -129,7 +128,7 @@ def auth(house: House, guest: Guest, ask: asks.Auth, now: Now) -> None:
         house.strike(guest, "bad_signature", "The signature does not answer the hub's challenge.", now)
         return
     guest.key = key
-    house.own(guest)
+    house.own(guest, now)
     if house.bans.names(guest, now.mono):
         house.cut(guest, "banned", "You may not come in here.", now)
         return
@@ -155,18 +154,20 @@ def join(house: House, guest: Guest, ask: asks.Join, now: Now) -> None:
     try:
         if not house.order.has(house, guest, name, ask, now):
             return
+        room = house.known_room(name, now)
     except Full as exc:
         house.refuse(guest, exc.code, str(exc), room=name)
         return
-    room = house.rooms.get(name)
     if room is not None and guest in room.members:
         _welcome(house, guest, room, ask, now)
     elif room is not None and room.lock and not house.is_operator(guest):
         if ask.password:
+            guest.waiting = True
             house.do(Lock(guest, ask, room.lock))
         else:
             house.refuse(guest, "locked", f"The room {name} needs a password.", room=name)
     elif room is None and ask.password:
+        guest.waiting = True
         house.do(Lock(guest, ask, b""))
     else:
         _enter(house, guest, room, name, ask, now)
@@ -174,10 +175,15 @@ def join(house: House, guest: Guest, ask: asks.Join, now: Now) -> None:
 
 def unlocked(house: House, guest: Guest, ask: asks.Join, lock: bytes, fits: bool, now: Now) -> None:
     """A `Lock` is done: `lock` is the hash that the password was compared with, or that was made of it."""
+    guest.waiting = False
     if not guest.open:
         return
     name = check_room_name(ask.room)
-    room = house.rooms.get(name)
+    try:
+        room = house.known_room(name, now)
+    except Full as exc:
+        house.refuse(guest, exc.code, str(exc), room=name)
+        return
     if not fits:
         house.refuse(guest, "wrong_password", f"That is not the password of {name}.", room=name)
     elif room is not None and guest not in room.members and room.lock and room.lock != lock:
@@ -186,6 +192,14 @@ def unlocked(house: House, guest: Guest, ask: asks.Join, lock: bytes, fits: bool
         _welcome(house, guest, room, ask, now)
     else:
         _enter(house, guest, room, name, ask, now, lock)
+
+
+def not_unlocked(house: House, guest: Guest, ask: asks.Join) -> None:
+    """A `Lock` cannot be done now."""
+    guest.waiting = False
+    if guest.open:
+        text = "Too many passwords wait to be checked; try again."
+        house.refuse(guest, "busy", text, room=check_room_name(ask.room))
 
 
 def _enter(
@@ -203,6 +217,10 @@ def _enter(
         return
     if room is None or (name != LOBBY and not (room.count or room.operators or guest.number in room.makers)):
         # Who makes a room, or finds one that nobody is left in charge of.
+        if room is None and guest.place is not None and not guest.place.makes_room(now.mono):
+            text = "Many new rooms were made from your address; try again in a minute, or join one that is there."
+            house.refuse(guest, "too_many_rooms", text, room=name)
+            return
         try:
             if not house.order.begin(house, guest, name, ask, lock, now):
                 return

@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
+from functools import partial
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Protocol, cast
 
 from typing_extensions import override
 
-from sandpiper.hub.house import Full
-from sandpiper.hub.limits import MAX_BACKLOG_BYTES, MAX_READ_BYTES
+from sandpiper.hub.limits import MAX_BACKLOG_BYTES, MAX_BACKLOGS_BYTES, MAX_READ_BYTES, MAX_STRIKES, Full
 from sandpiper.wire.hub.answers import Error, Pinged
 from sandpiper.wire.hub.lines import TOO_LONG, decode_chunk, encode_answers
 from sandpiper.wire.limits import MAX_LINE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sandpiper.core.events import Now
+    from sandpiper.hub.backlogs import Backlogs
     from sandpiper.hub.guests import Guest
     from sandpiper.hub.history import History
     from sandpiper.hub.house import House
     from sandpiper.hub.limits import Times
+    from sandpiper.wire.hub.asks import AnyAsk
+    from sandpiper.wire.hub.lines import BadLine
 
 log = logging.getLogger(__name__)
 
 HELD_AT_ONCE = 200  # lines of a guest over its rate that are looked at again at once: what a burst takes
 BEHIND_WAIT = 0.05  # seconds that a guest is not read while the history is behind: one commit of it
+FINISH_SECONDS = 30.0  # after its end of input, for an answer that takes longer: a page, a search, a password
+
+# A machine that has vanished without a word is noticed after two minutes: seconds of silence before the system asks for
+# it, seconds between two questions, and how many are left without an answer.
+ALIVE = (
+    ("TCP_KEEPIDLE", 60),
+    ("TCP_KEEPALIVE", 60),  # as it is called on macOS
+    ("TCP_KEEPINTVL", 15),
+    ("TCP_KEEPCNT", 4),
+)
 DIRECT = os.name == "posix"  # elsewhere a socket is no file
 
 
@@ -43,6 +57,7 @@ class Hall(Protocol):
     """What is read goes here first; each connection takes it out before the next one reads."""
     stopped: bool
     """Guests are not read for now."""
+    backlogs: Backlogs
 
     def afterwards(self, do: Callable[[], None]) -> None:
         """Have `do` called when everything that has come so far was dealt with, and what it set off was told."""
@@ -65,19 +80,21 @@ class Connection(asyncio.BufferedProtocol):
     """One guest's socket. It accepts the bytes that somebody has read from it before, to see what it speaks.
 
     Outgoing bytes go straight to the socket while nothing waits, else to the transport's buffer; a guest whose
-    buffer passes `MAX_BACKLOG_BYTES` is cut, so nobody ever waits for it.
+    buffer passes `MAX_BACKLOG_BYTES`, or that takes nothing of it for long, is cut, so nobody ever waits for it.
     """
 
     __slots__ = (
         "_begun", "_clear", "_closing", "_fd", "_first", "_hall", "_held", "_partial", "_pinged", "_skipping",
-        "_transport", "born", "guest", "heard",
+        "_taken", "_transport", "backlog", "guest", "heard",
     )  # fmt: skip
 
     def __init__(self, hall: Hall, first: bytes = b"") -> None:
         self.guest: Guest | None = None
-        self.born = 0.0
         self.heard = 0.0
         """When its last line came, in seconds; 0: none has."""
+        self.backlog = 0
+        """See `Slow`."""
+        self._taken: float | None = None  # since when it takes nothing of that; None: it takes some, as far as is known
         self._hall = hall
         self._first = first
         self._transport: asyncio.Transport | None = None
@@ -86,7 +103,7 @@ class Connection(asyncio.BufferedProtocol):
         self._partial = b""  # the beginning of a line
         self._skipping = False  # in a line that was too long
         self._begun: float | None = None  # since when a line has not ended
-        self._held: list[bytes] | None = None  # lines that wait because the guest is too fast; it is not read then
+        self._held: list[AnyAsk | BadLine] | None = None  # these wait, the guest is too fast; it is not read then
         self._pinged = False
         self._closing: float | None = None
 
@@ -101,12 +118,11 @@ class Connection(asyncio.BufferedProtocol):
         transport.set_write_buffer_limits(high=0)
         sock = transport.get_extra_info("socket")
         if sock is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            keep_alive(transport)
             if DIRECT and transport.get_extra_info("sslcontext") is None:
                 self._fd = sock.fileno()
                 self._clear = True
         now = hall.now()
-        self.born = now.mono
         peer = transport.get_extra_info("peername")
         try:
             self.guest = hall.house.enter(
@@ -126,6 +142,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._clear = False
         self._held = None
+        self._waits(0)
         self._hall.left(self)
         self._gone("")
         # The transport and this object name each other; idle guests come and go by the thousand.
@@ -149,10 +166,19 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._closing = now
         if linger and transport.can_write_eof() and not transport.is_closing():
-            transport.write_eof()
-            transport.resume_reading()
+            try:
+                transport.write_eof()
+            except OSError:  # the other side has reset it: there is nobody to wait for
+                transport.close()
+            else:
+                transport.resume_reading()
         else:
             transport.close()
+
+    def finish(self) -> None:
+        """Close as soon as what waits is taken, whether or not the other side has closed."""
+        if self._transport is not None:
+            self._transport.close()
 
     def abort(self) -> None:
         """Close at once."""
@@ -184,13 +210,35 @@ class Connection(asyncio.BufferedProtocol):
         else:
             transport.write(raw)
         waiting = transport.get_write_buffer_size()
+        if waiting < self.backlog + len(raw):
+            self._taken = None
+        self._waits(waiting)
         if waiting > MAX_BACKLOG_BYTES:
-            log.info("guest %s does not read: cut", self.guest.number if self.guest else 0)
-            self._hall.house.counts.cuts.add("too_slow")
-            self.abort()
-            self._gone("too slow")
+            self.cut_slow()
+        elif self._hall.backlogs.total > MAX_BACKLOGS_BYTES:
+            self._hall.backlogs.relieve()
         elif not waiting and self._fd >= 0:
             self._clear = True
+
+    def _waits(self, waiting: int) -> None:
+        self._hall.backlogs.total += waiting - self.backlog
+        self.backlog = waiting
+
+    def measure(self) -> int:
+        """See `Slow`."""
+        waiting = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        if waiting < self.backlog:
+            self._taken = None
+        self._waits(waiting)
+        return waiting
+
+    def cut_slow(self) -> None:
+        """See `Slow`: it does not take what is said, or too little of it."""
+        log.info("guest %s does not read: cut", self.guest.number if self.guest else 0)
+        self._hall.house.counts.cuts.add("too_slow")
+        self._waits(0)
+        self.abort()
+        self._gone("too slow")
 
     @override
     def pause_writing(self) -> None:
@@ -199,6 +247,8 @@ class Connection(asyncio.BufferedProtocol):
     @override
     def resume_writing(self) -> None:
         self._clear = self._fd >= 0 and self._closing is None
+        self._taken = None
+        self._waits(0)
 
     # ------------------------------------------------------------ in
 
@@ -215,20 +265,27 @@ class Connection(asyncio.BufferedProtocol):
         """Lines that are piped into `nc` are said, and answered, before the connection closes. One that has no end is
         none.
         """
-        self._hall.afterwards(self._finish)
+        self._hall.afterwards(partial(self._finish, self._hall.now().mono + FINISH_SECONDS))
         return True
 
-    def _finish(self) -> None:
+    def _finish(self, until: float) -> None:
+        transport, guest, now = self._transport, self.guest, self._hall.now().mono
+        if transport is None:
+            return
         if self._closing is not None:
-            self.abort()  # the other side has taken our reason, and closed as well
-        elif self._held and self.guest is not None and self.guest.open:
-            asyncio.get_running_loop().call_later(BEHIND_WAIT, self._hall.afterwards, self._finish)
+            transport.close()  # once our reason is taken: this end of input may be older than that
+            return
+        if self._held:
+            until = now + FINISH_SECONDS
+        if guest is not None and guest.open and (self._held or ((guest.recalling or guest.waiting) and now < until)):
+            again = partial(self._finish, until)
+            asyncio.get_running_loop().call_later(BEHIND_WAIT, self._hall.afterwards, again)
         else:
-            self.close(self._hall.now().mono, linger=False)
+            self.close(now, linger=False)
 
     def _take_bytes(self, chunk: bytes) -> None:
         self._hall.house.counts.bytes_read += len(chunk)
-        if self.guest is None or not self.guest.open:
+        if self.guest is None or not self.guest.open or self._closing is not None:
             return
         if self._partial:
             chunk = self._partial + chunk
@@ -248,40 +305,42 @@ class Connection(asyncio.BufferedProtocol):
             self.heard = now.mono
             self._pinged = False
             if self._held is not None:  # the transport had this already when it was paused
-                self._held += _lines(chunk)
+                self._held += decode_chunk(chunk, MAX_STRIKES)
             else:
-                self._take_lines(chunk, now)
+                self._take(decode_chunk(chunk, MAX_STRIKES), now)
         if self._skipping:
             self._partial = b""
         elif len(self._partial) >= MAX_LINE_BYTES:
             self._partial, self._skipping = b"", True
-            self._hall.house.take(self.guest, (TOO_LONG,), now)
+            if self._held is not None:
+                self._held.append(TOO_LONG)
+            else:
+                self._take((TOO_LONG,), now)
         if self._hall.house.busy:
             self._hall.wake()
 
-    def _take_lines(self, chunk: bytes, now: Now) -> list[bytes] | None:
-        """Returns the lines that must wait, which are held; None when the guest may go on."""
+    def _take(self, asks: Sequence[AnyAsk | BadLine], now: Now) -> list[AnyAsk | BadLine] | None:
+        """Returns what must wait, which is held; None when the guest may go on."""
         assert self.guest is not None
         house = self._hall.house
-        asks = decode_chunk(chunk)
         taken = house.take(self.guest, asks, now)
         if taken < len(asks):
-            return self._hold(_lines(chunk)[taken:], house.wait(self.guest, now))
+            return self._hold(list(asks[taken:]), house.wait(self.guest, asks[taken], now))
         if self._hall.history.behind or self._hall.stopped:
             return self._hold([], BEHIND_WAIT)
         return None
 
-    def _hold(self, lines: list[bytes], seconds: float) -> list[bytes]:
-        """Read no more for so long; then go on with these lines. Nothing is lost, the sender's system waits."""
+    def _hold(self, asks: list[AnyAsk | BadLine], seconds: float) -> list[AnyAsk | BadLine]:
+        """Read no more for so long; then go on with these. Nothing is lost, the sender's system waits."""
         assert self._transport is not None
-        self._held = lines
+        self._held = asks
         self._transport.pause_reading()
         asyncio.get_running_loop().call_later(seconds, self._go_on)
-        return lines
+        return asks
 
     def _go_on(self) -> None:
-        lines = self._held
-        if lines is None or self.guest is None or not self.guest.open or self._transport is None:
+        asks = self._held
+        if asks is None or self.guest is None or not self.guest.open or self._transport is None:
             return
         if self._hall.stopped:
             asyncio.get_running_loop().call_later(BEHIND_WAIT, self._go_on)
@@ -290,14 +349,14 @@ class Connection(asyncio.BufferedProtocol):
         now = self._hall.now()
         if self._begun is not None:
             self._begun = now.mono  # we did not read: the half line is not late
-        held = None
-        while lines and held is None:
-            part, lines = lines[:HELD_AT_ONCE], lines[HELD_AT_ONCE:]
-            held = self._take_lines(b"\n".join(part) + b"\n", now)
+        held, at = None, 0
+        while at < len(asks) and held is None:
+            held = self._take(asks[at : at + HELD_AT_ONCE], now)
+            at += HELD_AT_ONCE
         if self._hall.house.busy:
             self._hall.wake()
         if held is not None:
-            held += lines
+            held += asks[at:]
         elif not self._transport.is_closing():
             self._transport.resume_reading()
 
@@ -309,13 +368,10 @@ class Connection(asyncio.BufferedProtocol):
         if self._closing is not None:
             if now.mono >= self._closing + times.farewell:
                 self.abort()
-        elif guest is None or not guest.open or self._held is not None:
+        elif guest is None or not guest.open or self._stuck(now.mono, times.untaken) or self._held is not None:
             return
         elif self._begun is not None and now.mono >= self._begun + times.half_line:
             self._cut("half_line", f"A line did not end within {times.half_line:.0f} s.", now)
-        elif not self.heard:
-            if now.mono >= self.born + times.first_line:
-                self._cut("silent", f"You said nothing for {times.first_line:.0f} s.", now)
         elif guest.modern:
             silent = now.mono - self.heard
             if silent >= times.silence:
@@ -324,15 +380,36 @@ class Connection(asyncio.BufferedProtocol):
                 self._pinged = True
                 self.write(encode_answers((Pinged(int(now.mono)),)))
 
+    def _stuck(self, now: float, seconds: float) -> bool:
+        """Whether nothing of what waits for it was taken for so long; then it is cut."""
+        if self._clear or not self.measure():
+            self._taken = None
+            return False
+        if self._taken is None:
+            self._taken = now
+        if now < self._taken + seconds:
+            return False
+        self.cut_slow()
+        return True
+
     def _cut(self, code: str, text: str, now: Now) -> None:
         assert self.guest is not None
         self._hall.house.cut(self.guest, code, text, now)
         self._hall.wake()
 
 
-def _lines(chunk: bytes) -> list[bytes]:
-    """As `decode_chunk` counts them."""
-    return [line for line in chunk.split(b"\n") if line.strip()]
+def keep_alive(transport: asyncio.Transport) -> None:
+    """Have the system notice when the other side has vanished, also if nothing is said. Where it has no such settings,
+    it takes its own time.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is None:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in ALIVE:
+        if (option := getattr(socket, name, None)) is not None:
+            with contextlib.suppress(OSError):  # a socket of another kind, in tests
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def address_of(host: str, *, loopback_counts: bool) -> str:

@@ -109,14 +109,18 @@ class _InnerConnection(Connection):
 class Door(asyncio.BufferedProtocol):
     """A connection that has not said yet what it speaks, or that is dealt with here. Never reads more than it needs."""
 
-    __slots__ = ("_first", "_porch", "_since", "_state", "_transport", "_wrong", "address", "inner", "local", "secure")
+    __slots__ = (
+        "_first", "_porch", "_since", "_state", "_transport", "_wrong", "address", "framed", "inner", "local", "secure",
+    )  # fmt: skip
 
-    def __init__(self, porch: Porch, *, secure: bool = False, inner: bool = False) -> None:
+    def __init__(self, porch: Porch, *, secure: bool = False, framed: bool = False) -> None:
         self.address = ""
         self.local = False
         self.secure = secure
         """It is inside TLS."""
-        self.inner = inner or secure
+        self.framed = framed
+        """It is inside a WebSocket, and neither TLS nor another WebSocket may be inside that."""
+        self.inner = framed or secure
         """It is inside another connection, which has been at the door before."""
         self._porch = porch
         self._transport: asyncio.Transport | None = None
@@ -225,7 +229,7 @@ class Door(asyncio.BufferedProtocol):
 
     def _begin_tls(self) -> None:
         assert self._transport is not None
-        if self._porch.front.tls is None or self.secure or self._porch.closing:
+        if self._porch.front.tls is None or self.inner or self._porch.closing:
             self._turn_away("no_tls", _NO_TLS)
             return
         self._porch.counts.joins.add("tls")
@@ -238,7 +242,7 @@ class Door(asyncio.BufferedProtocol):
         if request is None:
             return
         assert self._transport is not None
-        if isinstance(request, Request) and request.upgrade and not self._porch.closing:
+        if isinstance(request, Request) and request.upgrade and not self.framed and not self._porch.closing:
             self._porch.counts.joins.add("websocket")
             self._state = "gone"
             first, self._first = self._first, b""

@@ -29,11 +29,12 @@ class Deliver(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """Close this guest's connection, once what was written to it is taken. `why` is for the log."""
+    """Close this guest's connection, once what was written to it is taken. Only the code is logged: the guest's words
+    and an operator's are for nobody but guests.
+    """
 
     guest: Guest
     code: str
-    why: str
 
 
 class Keep(NamedTuple):

@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterable
 
-    from sandpiper.hub.pace import Allowance
+    from sandpiper.core.events import Now
+    from sandpiper.hub.pace import Address, Allowance
     from sandpiper.hub.rooms import Room
     from sandpiper.wire.ids import PeerKey
+
+_DAY_MS = 24 * 3600 * 1000  # how exactly the history knows when a nick was used: one line written a day
 
 
 class Outlet(Protocol):
@@ -31,13 +34,15 @@ class Guest:
 
     __slots__ = (
         "address", "allowance", "folded", "key", "modern", "named", "nick", "nonce", "number", "open", "outlet",
-        "recalling", "rooms", "spoke", "strikes", "typed", "waiting",
+        "place", "recalling", "rooms", "strikes", "typed", "waiting",
     )  # fmt: skip
 
     def __init__(self, number: int, address: str, nick: str, outlet: Outlet) -> None:
         self.number = number
         self.address = address
         """Empty where it says nothing about who it is (see `ChatSettings.loopback_counts`)."""
+        self.place: Address | None = None
+        """What it shares with others of its address."""
         self.nick = nick
         self.folded = fold(nick)
         self.outlet = outlet
@@ -52,8 +57,6 @@ class Guest:
         self.rooms: tuple[Room, ...] = ()
         self.strikes = 0
         self.allowance: Allowance | None = None
-        self.spoke = float("-inf")
-        """When it last said something in a room with slow mode, in seconds."""
         self.typed = float("-inf")
         self.recalling = False
         self.waiting = False
@@ -74,7 +77,9 @@ class Guest:
 
 
 def fold(nick: str) -> str:
-    """What two nicks that a person could mix up have in common: letters in any case, width and form."""
+    """What two nicks have in common that differ in case, width and form of their letters only. Letters of different
+    scripts that look alike, and those that fonts draw alike (l and I), stay different.
+    """
     return unicodedata.normalize("NFKC", visible(unicodedata.normalize("NFKC", nick).casefold()))
 
 
@@ -89,7 +94,8 @@ class Guests:
         """Guests are numbered from here on."""
         self.anonymous = (0, 1)
         """(remainder, divisor) of the numbers in anon-1234: hubs of a cluster use different ones."""
-        self._owners: dict[str, PeerKey] = {}
+        self._owners: dict[str, PeerKey] = {}  # the one that was not used for longest first
+        self._used: dict[str, int] = {}  # the day on which its owner last had it, as far as the history knows
         self._nicks: dict[PeerKey, tuple[str, ...]] = {}
         for nick, key in owned:
             self._own(nick, key)
@@ -111,7 +117,7 @@ class Guests:
             del self._named[guest.folded]
 
     def find(self, nick: str) -> Guest | None:
-        """Who is called so, in any spelling that looks the same."""
+        """Who is called so, in any case, width and form of the letters."""
         return self._named.get(fold(nick))
 
     def all(self) -> tuple[Guest, ...]:
@@ -153,22 +159,36 @@ class Guests:
         guest.nick, guest.folded = nick, fold(nick)
         self._named[guest.folded] = guest
 
-    def own(self, guest: Guest) -> bool:
-        """Let the guest's key own its nick. True when that is new; False also when the key owns enough."""
-        if guest.key is None or guest.folded in self._owners:
-            return False
-        nicks = self._nicks.get(guest.key, ())
-        if len(nicks) >= MAX_NICKS_A_KEY:
-            return False
-        self._own(guest.nick, guest.key)
-        return True
+    def own(self, guest: Guest, now: Now) -> str:
+        """Let the guest's key own its nick, or note that it is in use. Returns the nick as it is owned when the history
+        has to know that (it is new, or the first time on this day); empty also when the key or the address has enough.
+        """
+        if guest.key is None:
+            return ""
+        day, owner = now.wall_ms // _DAY_MS, self._owners.get(guest.folded)
+        if owner is None:
+            if len(self._nicks.get(guest.key, ())) >= MAX_NICKS_A_KEY:
+                return ""
+            if guest.place is not None and not guest.place.owns_nick(now.mono):
+                return ""
+            self._own(guest.nick, guest.key)
+        elif owner != guest.key:
+            return ""
+        else:
+            self._owners[guest.folded] = self._owners.pop(guest.folded)
+            if self._used.get(guest.folded) == day:
+                return ""
+        self._used[guest.folded] = day
+        return next((nick for nick in self._nicks[guest.key] if fold(nick) == guest.folded), guest.nick)
 
     def _own(self, nick: str, key: PeerKey) -> None:
+        self._owners.pop(fold(nick), None)
         self._owners[fold(nick)] = key
         self._nicks[key] = (*self._nicks.get(key, ()), nick)
-        if len(self._owners) > MAX_OWNED_NICKS:  # the one that was taken first is free again
+        if len(self._owners) > MAX_OWNED_NICKS:  # the one that was not used for longest is free again
             folded, first = next(iter(self._owners.items()))
             del self._owners[folded]
+            self._used.pop(folded, None)
             left = tuple(one for one in self._nicks[first] if fold(one) != folded)
             if left:
                 self._nicks[first] = left

@@ -10,6 +10,7 @@ from msgspec import Struct
 from typing_extensions import override
 
 from sandpiper.errors import UsageError
+from sandpiper.hub.limits import MAX_OWNED_NICKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from sandpiper.wire.ids import PeerKey
 
 MEMORY_BATCHES = 1000  # newest batches of a room that `MemoryHistory` keeps
-MEMORY_BYTES = 1024 * 1024  # and their bytes: with the most rooms a hub has, a gigabyte at worst
+MEMORY_BYTES = 1024 * 1024  # and their bytes
+MEMORY_ALL_BYTES = 256 * 1024 * 1024  # of all rooms together; those that were silent for longest lose their lines
+BATCH_BYTES = 256  # what a batch costs beside its lines: rooms of many short ones count as well
 
 
 class Batch(Struct, frozen=True, gc=False):
@@ -65,8 +68,8 @@ class KeptRoom(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """What a history brings back: rooms (with the last `seq` that it keeps of each), who owns which nick, and who is
-    banned from the whole hub.
+    """What a history brings back: rooms (with the last `seq` that it keeps of each) and who owns which nick, of both
+    the longest unused first, and who is banned from the whole hub.
     """
 
     rooms: tuple[KeptRoom, ...] = ()
@@ -180,7 +183,7 @@ class History(Protocol):
         ...
 
     def own(self, nick: str, key: PeerKey) -> None:
-        """Keep that a nick belongs to a key."""
+        """Keep that a nick belongs to a key, and that it is in use: those used last are kept."""
         ...
 
     def bar(self, bans: tuple[Barred, ...]) -> None:
@@ -221,10 +224,14 @@ class History(Protocol):
 class MemoryHistory(History):
     """Keeps the newest lines of each room, and nothing after the program ends."""
 
-    def __init__(self, batches: int = MEMORY_BATCHES, most_bytes: int = MEMORY_BYTES) -> None:
+    def __init__(
+        self, batches: int = MEMORY_BATCHES, most_bytes: int = MEMORY_BYTES, all_bytes: int = MEMORY_ALL_BYTES
+    ) -> None:
         self._batches = batches
         self._bytes = most_bytes
-        self._kept: OrderedDict[tuple[str, str], deque[Batch]] = OrderedDict()
+        self._all_bytes = all_bytes
+        self._size = 0
+        self._kept: OrderedDict[tuple[str, str], deque[Batch]] = OrderedDict()  # the longest silent first
         self._sizes: dict[tuple[str, str], int] = {}
         self._rooms: dict[str, KeptRoom] = {}
         self._nicks: dict[str, PeerKey] = {}
@@ -264,31 +271,46 @@ class MemoryHistory(History):
         rooms = []
         for name, room in self._rooms.items():
             kept = self._kept.get((name, room.epoch))
-            rooms.append(room._replace(seq=kept[-1].first + kept[-1].count - 1) if kept else room)
+            rooms.append(room._replace(seq=_last(kept[-1])) if kept else room)
         return Stored(tuple(rooms), tuple(self._nicks.items()), self._bans)
 
     @override
     def append(self, batch: Batch) -> None:
         place = (batch.room, batch.epoch)
         kept = self._kept.setdefault(place, deque())
+        self._kept.move_to_end(place)
         kept.append(batch)
-        size = self._sizes.get(place, 0) + len(batch.raw)
+        before = self._sizes.get(place, 0)
+        size = before + len(batch.raw) + BATCH_BYTES
         while len(kept) > self._batches or (size > self._bytes and len(kept) > 1):
-            size -= len(kept.popleft().raw)
+            size -= len(kept.popleft().raw) + BATCH_BYTES
         self._sizes[place] = size
+        self._size += size - before
+        while self._size > self._all_bytes and len(self._kept) > 1:
+            self._forget(next(iter(self._kept)))
+
+    def _forget(self, place: tuple[str, str]) -> None:
+        """The lines of a room; its numbers go on after them."""
+        kept = self._kept.pop(place, None)
+        self._size -= self._sizes.pop(place, 0)
+        room = self._rooms.get(place[0])
+        if kept and room is not None and room.epoch == place[1]:
+            self._rooms[room.name] = room._replace(seq=_last(kept[-1]))
 
     @override
     def remember(self, room: KeptRoom) -> None:
         old = self._rooms.pop(room.name, None)
         if old is not None and (room.closed or old.epoch != room.epoch):
-            self._kept.pop((room.name, old.epoch), None)
-            self._sizes.pop((room.name, old.epoch), None)
+            self._forget((room.name, old.epoch))
         if not room.closed:
             self._rooms[room.name] = room
 
     @override
     def own(self, nick: str, key: PeerKey) -> None:
+        self._nicks.pop(nick, None)
         self._nicks[nick] = key
+        if len(self._nicks) > MAX_OWNED_NICKS:
+            del self._nicks[next(iter(self._nicks))]
 
     @override
     def bar(self, bans: tuple[Barred, ...]) -> None:
@@ -322,3 +344,9 @@ class MemoryHistory(History):
     async def aclose(self) -> None:
         self._kept.clear()
         self._sizes.clear()
+        self._size = 0
+
+
+def _last(batch: Batch) -> int:
+    """The number of its last line."""
+    return batch.seqs[-1] if batch.seqs else batch.first + batch.count - 1

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sandpiper.errors import RemoteProtocolError, UsageError
+from sandpiper.errors import UsageError
 from sandpiper.hub.counts import Counts
 from sandpiper.hub.effects import Bar, Cut, Deliver, Own, Recollect, Remember
 from sandpiper.hub.guests import Guests
-from sandpiper.hub.history import KeptRoom
-from sandpiper.hub.limits import COSTLY, MAX_STRIKES
+from sandpiper.hub.limits import COSTLY, MAX_STRIKES, Full
 from sandpiper.hub.order import AtOnce
 from sandpiper.hub.pace import Address, Allowance
-from sandpiper.hub.rooms import Listed, Room
+from sandpiper.hub.rooms import Listed
+from sandpiper.hub.shelf import Shelf
+from sandpiper.hub.slow import say as say_where_ruled
 from sandpiper.wire.hub import LOBBY
 from sandpiper.wire.hub.answers import Error, Left, Notice, TopicSet
 from sandpiper.wire.hub.asks import Edit, Msg, React, Retract
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from sandpiper.hub.history import Stored
     from sandpiper.hub.limits import ChatSettings
     from sandpiper.hub.order import Order
+    from sandpiper.hub.rooms import Room
     from sandpiper.wire.hub.answers import AnyAnswer, Kept
     from sandpiper.wire.hub.asks import AnyAsk, Ask
     from sandpiper.wire.ids import PeerKey
@@ -42,12 +44,6 @@ if TYPE_CHECKING:
 
 _NUMBERED = (Edit, Retract, React)  # beside messages; a topic is what a room is, and waits as that does
 SHORTEST_WAIT = 0.02  # seconds that a guest over its rate waits at least: fewer, larger turns
-
-
-class Full(RemoteProtocolError):
-    """No more connections are taken, in all or from this address."""
-
-    code = "full"
 
 
 class House:
@@ -71,6 +67,8 @@ class House:
         """Draws nicks, epochs and challenges; in a real hub it must be the system's."""
         self.guests = Guests(rng, stored.nicks)
         self.rooms: dict[str, Room] = {}
+        """Those that are held here; what is known of others is in `shelf`."""
+        self.shelf = Shelf(stored.rooms)
         self.bans = Listed(stored.bans, now)
         """Who may not come in at all."""
         self.counts = counts or Counts()
@@ -79,15 +77,13 @@ class House:
         """Why nothing can be said now that must be kept, for guests; empty: it can."""
         self._answerers = answerers
         self._addresses: dict[str, Address] = {}
-        self._dearest = _dearest(settings)
+        self._dearest = settings.dearest
         self._closing = False
         self._out: list[Effect] = []
         self._said: dict[Room, None] = {}  # rooms with something to send now
         self._presence: dict[Room, None] = {}  # rooms with comings and goings to tell, the first due first
-        for kept in stored.rooms:
-            self.rooms[kept.name] = Room(kept, Allowance(settings.room_pace, now.mono), now)
-        if LOBBY not in self.rooms:
-            self.make_room(LOBBY, now)
+        if self.known_room(LOBBY, now) is None:
+            self.shelf.make(self, LOBBY, now)
 
     # ------------------------------------------------------------ connections
 
@@ -102,6 +98,7 @@ class House:
             raise Full("The hub is closing; come back in a while.", code="closing")
         if len(self.guests) >= settings.connections:
             raise Full("The hub is full; try again later.")
+        place = None
         if address:
             place = self._addresses.get(address)
             if place is None:
@@ -110,6 +107,7 @@ class House:
                 raise Full("There are too many connections from your address.")
             place.connections += 1
         guest = self.guests.add(address, outlet)
+        guest.place = place
         lobby = self.rooms[LOBBY]
         if self.bans.names(guest, now.mono):
             self.cut(guest, "banned", "You may not come in here.", now)
@@ -133,14 +131,13 @@ class House:
             self.tidy(room)
         self.guests.remove(guest)
         self.order.release(self, guest)
-        place = self._addresses.get(guest.address)
-        if place is not None:
-            place.connections -= 1
+        if guest.place is not None:
+            guest.place.connections -= 1
 
     def reload(self, settings: ChatSettings, now: Now) -> None:
         """Other settings, for those who are here as well. Whoever is more than they allow stays."""
         self.settings = settings
-        self._dearest = _dearest(settings)
+        self._dearest = settings.dearest
         for room in self.rooms.values():
             room.allowance.change(settings.room_pace, now.mono)
         for place in self._addresses.values():
@@ -150,11 +147,13 @@ class House:
                 guest.allowance.change(settings.guest_pace, now.mono)
 
     def forget_addresses(self, now: Now) -> None:
-        """Forget addresses that have no connections and whose allowance is whole again; call it now and then."""
-        whole = self.settings.address_pace.burst
+        """Forget addresses that have no connections and whose allowance is whole again, and put away rooms that rest;
+        call it now and then.
+        """
         for address, place in list(self._addresses.items()):
-            if not place.connections and not place.allowance.wait(now.mono, whole):
+            if not place.connections and place.whole(now.mono):
                 del self._addresses[address]
+        self.order.rest(self, now)
 
     # ------------------------------------------------------------ lines
 
@@ -176,6 +175,8 @@ class House:
                 if taken < len(run):
                     break
             elif isinstance(ask, BadLine):
+                if not self._allowed(guest, None, 1, now.mono):
+                    break
                 self.strike(guest, ask.code, ask.text, now)
                 at += 1
             else:
@@ -190,13 +191,15 @@ class House:
                 at += 1
         return at
 
-    def wait(self, guest: Guest, now: Now) -> float:
-        """Seconds until a guest that was too fast may go on."""
+    def wait(self, guest: Guest, ask: AnyAsk | BadLine, now: Now) -> float:
+        """Seconds until a guest that was too fast may go on with `ask`, behind others whom the same allowance holds."""
         waits = [SHORTEST_WAIT]
         if guest.allowance is not None:
-            waits.append(guest.allowance.wait(now.mono, COSTLY))
-        if guest.address:
-            waits.append(self._addresses[guest.address].allowance.wait(now.mono, COSTLY))
+            waits.append(guest.allowance.turn(now.mono, COSTLY))
+        if guest.place is not None:
+            waits.append(guest.place.allowance.turn(now.mono, COSTLY))
+        if type(ask) is Msg and (room := self.find_room(ask.room)) is not None and guest in room.members:
+            waits.append(room.allowance.turn(now.mono, COSTLY))
         return max(waits)
 
     def _allowed(self, guest: Guest, room: Room | None, count: int, now: float, *, part: bool = True) -> int:
@@ -204,8 +207,8 @@ class House:
         if guest.allowance is None:
             guest.allowance = Allowance(self.settings.guest_pace, now)
         allowances = [guest.allowance]
-        if guest.address:
-            allowances.append(self._addresses[guest.address].allowance)
+        if guest.place is not None:
+            allowances.append(guest.place.allowance)
         if room is not None:
             allowances.append(room.allowance)
         there = count
@@ -238,23 +241,11 @@ class House:
             run = run[:count]
         if self.unkept:
             self.refuse(guest, "busy", self.unkept, room=room.shown, run=run)
-        elif room.mutes and room.mutes.names(guest, now.mono):
-            self.refuse(guest, "muted", "You may not talk here now.", room=room.shown, run=run)
-        elif room.slowmode and not room.is_operator(guest) and not self.is_operator(guest):
-            self._say_slowly(guest, room, run, now)
+        elif room.slowmode or room.mutes:
+            say_where_ruled(self, guest, room, run, now)
         else:
             self.order.say(self, guest, room, run, now)
         return count
-
-    def _say_slowly(self, guest: Guest, room: Room, run: Sequence[Msg], now: Now) -> None:
-        left = guest.spoke + room.slowmode - now.mono
-        if left <= 0:
-            guest.spoke = now.mono
-            self.order.say(self, guest, room, run[:1], now)
-            run, left = run[1:], room.slowmode
-        if run:
-            text = f"This room is slow: one message in {room.slowmode} s. Try again in {left:.0f} s."
-            self.refuse(guest, "slowmode", text, room=room.shown, run=run)
 
     def _recollect(self, room: Room) -> None:
         """Messages wait until it is known which of them were said before the hub was started."""
@@ -367,7 +358,7 @@ class House:
             for room in guest.rooms:
                 self.seal(room, now)
             self.refuse(guest, code, text)
-            self._out.append(Cut(guest, code, text))
+            self._out.append(Cut(guest, code))
             self.gone(guest, why, now)
 
     def farewell(self, text: str, now: Now) -> None:
@@ -389,21 +380,13 @@ class House:
                 return None
         return room
 
-    def make_room(self, name: str, now: Now, lock: bytes = b"") -> Room:
-        """A new room; a room that nobody is in makes place for it if it must.
+    def known_room(self, name: str, now: Now) -> Room | None:
+        """The room of exactly this name, brought back if it is not held here; None: there is none.
 
         Raises:
-            Full: there are too many.
+            Full: there are too many rooms that somebody is in.
         """
-        if len(self.rooms) >= self.settings.rooms:
-            empty = next((one for one in self.rooms.values() if not one.members and one.name != LOBBY), None)
-            if empty is None:
-                raise Full(f"There are {len(self.rooms)} rooms, and no more are made.", code="too_many_rooms")
-            self.drop(empty)
-        kept = KeptRoom(name, f"{self.rng.getrandbits(40):010x}", lock=lock)
-        room = self.rooms[name] = Room(kept, Allowance(self.settings.room_pace, now.mono), now)
-        self.do(Remember(kept))
-        return room
+        return self.rooms.get(name) or self.shelf.bring(self, name, now)
 
     def drop(self, room: Room) -> None:
         """Forget an empty room here; what the history keeps of it stays."""
@@ -443,6 +426,7 @@ class House:
         """
         self.seal(room, now)
         room.remove(guest)
+        room.left = now.mono
         self.order.outside(self, guest, room, why)
 
     def went(self, guest: Guest, room: Room, now: Now, why: str = "") -> None:
@@ -474,16 +458,12 @@ class House:
                 self.due(room)
                 self.order.inside(self, guest, room)
 
-    def own(self, guest: Guest) -> None:
+    def own(self, guest: Guest, now: Now) -> None:
         """The guest's nick belongs to its key, if it has one and the nick is free to own."""
-        if guest.named and not guest.nick.startswith("anon-") and self.guests.own(guest):
-            assert guest.key is not None
-            self.do(Own(guest.nick, guest.key))
-
-
-def _dearest(settings: ChatSettings) -> int:
-    """What a line costs at most: nothing costs more than the smallest whole allowance, or it could never be had."""
-    return int(min(settings.guest_pace.burst, settings.address_pace.burst))
+        if guest.key is not None and guest.named and not guest.nick.startswith("anon-"):
+            nick = self.guests.own(guest, now)
+            if nick:
+                self.do(Own(nick, guest.key))
 
 
 def _run(asks: Sequence[AnyAsk | BadLine], at: int) -> Sequence[Msg]:

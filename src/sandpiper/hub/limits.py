@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from sandpiper.errors import RemoteProtocolError
 from sandpiper.wire.ids import PeerKey
 
 # --- one connection ---
 MAX_STRIKES = 20  # lines that were not understood: more is not a slip (as the founding protocol)
-MAX_READ_BYTES = 64 * 1024  # read at once, and held at most while a guest is over its rate
+MAX_READ_BYTES = 64 * 1024  # read at once, and held at most (decoded) while a guest is over its rate
 MAX_BACKLOG_BYTES = 4 * 1024 * 1024  # written and not taken; measured: who never reads is gone within a second
+MAX_BACKLOGS_BYTES = 64 * MAX_BACKLOG_BYTES  # of all guests together: 256 MiB, what a small machine can spare
 MAX_ROOMS_A_GUEST = 20  # a screenful of rooms
 MAX_NICKS_A_KEY = 4  # nicks that one key keeps: enough for a person, too few to hoard
 MAX_OWNED_NICKS = 100_000  # in all, as the history keeps: some 20 MB
@@ -17,13 +19,18 @@ MAX_NICK_TRIES = 99  # suffixes tried for a suggestion: alice2 … alice99
 ANON_TRIES = 50  # draws of four digits before longer numbers
 
 # --- rooms ---
-MAX_ROOMS = 1000  # a room costs its tail at most (below)
+MAX_ROOMS = 1000  # held in memory; a room costs its tail and its ids at most (below): a megabyte
+MAX_KEPT_ROOMS = 4 * MAX_ROOMS  # known, and kept by the history: a kilobyte or so of each that is not held
+ROOM_RESTS = 600.0  # seconds that a room nobody is in is held: whoever lost the connection has come back by then
 MAX_TAIL_BYTES = 256 * 1024  # newest lines of a room kept for guests that reconnect: ~2,000 messages
-MAX_CLIENT_IDS = 4096  # newest client ids of a room remembered at least: a window of 1,000 in flight, four times
+# Newest client ids of a room remembered at least: a window of 1,000 in flight, four times. As numbers of 64 bits, so
+# that twice as many take less than a megabyte however long they are.
+MAX_CLIENT_IDS = 4096
 MAX_AUTHORS = 4096  # newest runs of one author remembered: who may edit what
 MAX_BATCH = 4096  # messages encoded at once: half a megabyte
 MAX_BANS = 1000  # of one room, mutes as well
 MAX_OPERATORS = 100  # of one room
+MAX_SPOKE = 10_000  # in a slow room: who spoke when, two each; a megabyte
 CROWD = 300  # members from which on presence is told as numbers only
 PRESENCE_LINES = 5  # in one batch of presence with a line each; more become one line
 MAX_ROOM_LIST = 200  # rooms in one answer
@@ -40,7 +47,8 @@ COSTLY = 5  # lists, joins, nicks, history, signatures: they take or tell more t
 # --- work that waits ---
 MAX_RECOLLECTIONS = 16  # rooms whose ids of senders are being read; messages in others wait for their turn
 MAX_RECALLS = 64  # pages of history that are being read; more are refused as busy
-MAX_LOCKS = 16  # passwords that wait to be hashed, one at a time (a third of a second each)
+MAX_LOCKS = 1024  # passwords that wait to be hashed, one at a time and one of each address in turn: half a minute
+WRONG_PASSWORD_SECONDS = 1.0  # until a guest that said a wrong one may go on: a person types longer
 
 
 class Pace(Struct, frozen=True):
@@ -50,17 +58,29 @@ class Pace(Struct, frozen=True):
     burst: float
 
 
+ROOMS_MADE = Pace(1 / 60, 40)
+"""New rooms of one address: two guests' worth at once. Filling a hub (`MAX_KEPT_ROOMS`) takes it almost three days."""
+NICKS_OWNED = Pace(1 / 300, 50)
+"""Nicks of one address that become somebody's: an office at once. For `MAX_OWNED_NICKS` it takes a year."""
+
+
+class Full(RemoteProtocolError):
+    """There is no place for more of it; by default: of connections, in all or from this address."""
+
+    code = "full"
+
+
 class Times(Struct, frozen=True):
     """How long a connection may take, in seconds."""
 
-    first_line: float = 120.0
-    """Who never says a line at all. Longer than it takes to type one into `nc`."""
     half_line: float = 30.0
     """A line that has begun must end."""
     ping: float = 30.0
     """Silence after which a guest that said hello is pinged: NATs forget a quiet mapping after a minute or more."""
     silence: float = 90.0
     """Silence after which such a guest is gone: two pings unanswered."""
+    untaken: float = 60.0
+    """For a guest to take anything of what waits for it: longer than a network is away when it changes."""
     farewell: float = 3.0
     """For the last bytes of a connection that is closed to be taken."""
     sweep: float = 0.5
@@ -90,3 +110,13 @@ class ChatSettings(Struct, frozen=True, kw_only=True):
     """Whether limits an address hold for this machine itself, too. A tunnel in front of the hub makes all its guests
     look like that, so they would share one allowance."""
     times: Times = Times()
+
+    @property
+    def kept_rooms(self) -> int:
+        """Rooms that are known at most, held or not."""
+        return max(MAX_KEPT_ROOMS, self.rooms)
+
+    @property
+    def dearest(self) -> int:
+        """What a line costs at most: no more than the smallest whole allowance, or it could never be had."""
+        return int(min(self.guest_pace.burst, self.address_pace.burst))

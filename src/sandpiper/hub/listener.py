@@ -10,6 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Protocol, cast
 
 from sandpiper.errors import LinkError
+from sandpiper.hub.chat import keep_alive
 from sandpiper.hub.door import Door, Front
 from sandpiper.hub.metrics import file_limit
 from sandpiper.hub.serving import BACKLOG
@@ -117,7 +118,11 @@ class Listener:
             await asyncio.sleep(SWEEP)
             now = self.chat.now()
             for door in tuple(self._doors):
-                door.look(now.mono)
+                try:
+                    door.look(now.mono)
+                except Exception:
+                    log.exception("a connection that has not said what it speaks ends by a mistake of ours")
+                    door.abort()
             if self.introductions is not None:
                 self.introductions.look(now)
 
@@ -167,7 +172,8 @@ class Listener:
         from sandpiper.hub.websocket import WebSocketLayer  # a hub that nobody asks for one never loads it
 
         self.leave(door)
-        layer = WebSocketLayer(lambda: Door(self, secure=door.secure, inner=True), self.chat.buffer)
+        keep_alive(transport)  # the guest inside has no socket to ask it of
+        layer = WebSocketLayer(lambda: Door(self, secure=door.secure, framed=True), self.chat.buffer)
         transport.set_protocol(layer)
         layer.begin(transport, first)
 
@@ -191,15 +197,20 @@ class Listener:
                 ssl_handshake_timeout=HANDSHAKE_SECONDS,
                 ssl_shutdown_timeout=SHUTDOWN_SECONDS,
             )
+            if secured is not None:
+                inner.connection_made(secured)
         except OSError as exc:  # ssl.SSLError and lost connections are such
             log.debug("TLS failed: %s", exc)
-            self.counts.turned_away.add("tls_failed")
-            transport.abort()
-            return
+            self._tls_failed(transport)
+        except Exception:
+            log.exception("TLS failed by a mistake of ours: one connection ends, the hub goes on")
+            self._tls_failed(transport)
         finally:
             self.leave(door)
-        if secured is not None:
-            inner.connection_made(secured)
+
+    def _tls_failed(self, transport: asyncio.Transport) -> None:
+        self.counts.turned_away.add("tls_failed")
+        transport.abort()
 
 
 def connections_within(files: int) -> tuple[int, int]:

@@ -79,7 +79,7 @@ def gather(listener: Listener, history: History, started: float, now: float) -> 
     yield _one("undecided_connections", "gauge", "Connections that are not guests: TLS and HTTP, too.", len(listener))
     yield _one("guests", "gauge", "Guests: connections of the chat that were not refused.", len(house.guests))
     yield _one("guests_max", "gauge", "Guests that are let in at most.", house.settings.connections)
-    yield _one("rooms", "gauge", "Rooms that are known.", len(house.rooms))
+    yield _one("rooms", "gauge", "Rooms that are known.", len(house.rooms) + len(house.shelf))
     yield _one(
         "occupied_rooms",
         "gauge",

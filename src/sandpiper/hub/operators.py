@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sandpiper.errors import UsageError
 from sandpiper.hub import answering
 from sandpiper.hub.guests import fold
-from sandpiper.hub.limits import COSTLY, MAX_OPERATORS
+from sandpiper.hub.limits import COSTLY, MAX_OPERATORS, Full
 from sandpiper.hub.ruling import Appointed, Banned, Closed, Pardoned, PutOut, Slowed
 from sandpiper.wire.hub import LOBBY, asks
 from sandpiper.wire.hub.asks import MAX_REASON_CHARS
-from sandpiper.wire.text import clean_line, clean_nick
+from sandpiper.wire.text import check_room_name, clean_line, clean_nick
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,9 +24,18 @@ if TYPE_CHECKING:
     from sandpiper.wire.hub.asks import Ask
 
 
-def _ruled(house: House, guest: Guest, name: str) -> Room | None:
+def _ruled(house: House, guest: Guest, name: str, now: Now) -> Room | None:
     """The room, if the guest is an operator of it or of the hub; else it is told that it is not."""
     room = house.find_room(name)
+    if room is None and house.is_operator(guest):
+        try:
+            room = house.known_room(check_room_name(name), now)
+        except (UsageError, Full) as exc:
+            house.refuse(guest, exc.code, str(exc), room=name)
+            return None
+        if room is None:
+            house.refuse(guest, "usage", "There is no room of this name here.", room=name)
+            return None
     if room is not None and (house.is_operator(guest) or (guest in room.members and room.is_operator(guest))):
         return room
     house.refuse(guest, "not_operator", "Only an operator of the room may do that.", room=name)
@@ -66,8 +76,13 @@ def _tokens(house: House, nick: str, target: Guest | Far | None) -> tuple[str, .
 
 
 def op(house: House, guest: Guest, ask: asks.Operator, now: Now) -> None:
-    """Make somebody an operator, or no longer one."""
-    room = _ruled(house, guest, ask.room)
+    """Make somebody an operator, or no longer one; the latter also while they are away, by a nick that they own."""
+    room = _ruled(house, guest, ask.room, now)
+    if room is not None and not ask.on and room.find(ask.nick) is None:
+        owner = house.guests.owner(ask.nick)
+        if owner in room.operators:
+            house.order.rule(house, guest, room, Appointed(0, owner, clean_nick(ask.nick), on=False), now)
+            return
     target = _target(house, guest, room, ask.nick) if room is not None else None
     if room is None or target is None:
         return
@@ -86,7 +101,7 @@ def kick(house: House, guest: Guest, ask: asks.Kick, now: Now) -> None:
             out = PutOut(0, clean_nick(ask.nick), "kicked", text, f"put out by {guest.nick}{why}")
             house.order.rule(house, guest, None, out, now)
         return
-    room = _ruled(house, guest, ask.room)
+    room = _ruled(house, guest, ask.room, now)
     target = _target(house, guest, room, ask.nick) if room is not None else None
     if room is not None and target is not None:
         house.order.rule(house, guest, room, _out(guest, target, room, "kicked", why), now)
@@ -104,7 +119,7 @@ def ban(house: House, guest: Guest, ask: asks.Ban, now: Now) -> None:
         if not _rules_hub(house, guest):
             return
     else:
-        room = _ruled(house, guest, ask.room)
+        room = _ruled(house, guest, ask.room, now)
         if room is None:
             return
     nick, why = clean_nick(ask.nick), _because(ask.reason)
@@ -131,7 +146,7 @@ def _until(seconds: int, now: Now) -> int:
 
 def mute(house: House, guest: Guest, ask: asks.Mute, now: Now) -> None:
     """Let somebody listen only, or talk again."""
-    room = _ruled(house, guest, ask.room)
+    room = _ruled(house, guest, ask.room, now)
     if room is None:
         return
     nick = clean_nick(ask.nick)
@@ -147,14 +162,14 @@ def mute(house: House, guest: Guest, ask: asks.Mute, now: Now) -> None:
 
 def slowmode(house: House, guest: Guest, ask: asks.Slowmode, now: Now) -> None:
     """So many seconds between two messages of one guest."""
-    room = _ruled(house, guest, ask.room)
+    room = _ruled(house, guest, ask.room, now)
     if room is not None:
         house.order.rule(house, guest, room, Slowed(ask.seconds), now)
 
 
 def close(house: House, guest: Guest, ask: asks.Close, now: Now) -> None:
     """Put everybody out of a room and forget it."""
-    room = _ruled(house, guest, ask.room)
+    room = _ruled(house, guest, ask.room, now)
     if room is None:
         return
     if room.name == LOBBY:

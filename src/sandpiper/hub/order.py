@@ -5,7 +5,7 @@ The house asks its order before it does what must be the same on all hubs. `AtOn
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from typing_extensions import override
 
@@ -31,8 +31,15 @@ class Order(Protocol):
     not taken meanwhile, and whoever decides goes on with what it had asked for.
     """
 
+    alone: ClassVar[bool] = False
+    """Whether all guests there are are guests of this hub."""
+
     def say(self, house: House, guest: Guest, room: Room, run: Sequence[Msg], now: Now) -> None:
         """Messages of one guest in one room, which it may say."""
+        ...
+
+    def said(self, guest: Guest, room: Room, client_id: str) -> int:
+        """The number under which the guest has said this; 0: it has not, as far as is remembered."""
         ...
 
     def put(self, house: House, guest: Guest, room: Room, kept: Callable[[int], Kept]) -> None:
@@ -87,11 +94,17 @@ class Order(Protocol):
         """Nobody of this hub is in the room any more."""
         ...
 
+    def rest(self, house: House, now: Now) -> None:
+        """Called now and then: rooms that nobody has been in for a while need not be held."""
+        return
+
 
 class AtOnce(Order):
     """One hub alone: everything happens at once."""
 
     __slots__ = ()
+
+    alone: ClassVar[bool] = True
 
     @override
     def say(self, house: House, guest: Guest, room: Room, run: Sequence[Msg], now: Now) -> None:
@@ -112,6 +125,10 @@ class AtOnce(Order):
             house.seal(room, now)
 
     @override
+    def said(self, guest: Guest, room: Room, client_id: str) -> int:
+        return room.said(guest.nick, client_id)
+
+    @override
     def put(self, house: House, guest: Guest, room: Room, kept: Callable[[int], Kept]) -> None:
         house.take_in(room, guest.owner, [kept(room.seq + 1)])
 
@@ -125,7 +142,7 @@ class AtOnce(Order):
 
     @override
     def begin(self, house: House, guest: Guest, name: str, ask: Join, lock: bytes, now: Now) -> bool:
-        room = house.rooms.get(name) or house.make_room(name, now, lock)
+        room = house.known_room(name, now) or house.shelf.make(house, name, now, lock)
         if name != LOBBY:
             house.put_in_charge(room, guest.number, guest.key)
         return True
@@ -156,5 +173,9 @@ class AtOnce(Order):
 
     @override
     def empty(self, house: House, room: Room) -> None:
-        if room.name != LOBBY and not (room.seq or room.lock or room.operators):
+        if room.name != LOBBY and not (room.seq or room.lock or room.operators or room.bans or room.mutes):
             house.forget(room)
+
+    @override
+    def rest(self, house: House, now: Now) -> None:
+        house.shelf.rest(house, now)

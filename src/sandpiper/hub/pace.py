@@ -5,18 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sandpiper.core.rate import Bucket
+from sandpiper.hub.limits import NICKS_OWNED, ROOMS_MADE
 
 if TYPE_CHECKING:
     from sandpiper.hub.limits import Pace
 
 
+# Seconds that one of a queue waits at most beyond what it would wait alone: whoever asked and went meanwhile must not
+# keep others waiting, and 20,000 who look again every two seconds cost little.
+LONGEST_TURN = 2.0
+AT_ONCE = 0.001  # seconds by which clocks are not exact: whose turn it was a moment ago waits no more
+
+
 class Allowance(Bucket):
     """A bucket that gives as much as there is, takes back, and says when there is more."""
 
-    __slots__ = ()
+    __slots__ = ("_last",)
 
     def __init__(self, pace: Pace, now: float) -> None:
         super().__init__(pace.rate, pace.burst, now)
+        self._last = now  # when it is the turn of the last who wait for it
 
     def take_up_to(self, now: float, count: int) -> int:
         """Take `count` or as many whole ones as there are; how many that was. `now` in seconds."""
@@ -36,17 +44,53 @@ class Allowance(Bucket):
         """Of what was taken, this was not used."""
         self._level += count
 
+    def used(self, now: float) -> bool:
+        """Whether it is not whole at `now` (seconds)."""
+        self.take(now, 0.0)
+        return self._level < self._burst
+
     def wait(self, now: float, amount: float = 1.0) -> float:
         """Seconds from `now` until `amount` (at most a whole burst) will be there."""
         self.take(now, 0.0)
         return max(0.0, (min(amount, self._burst) - self._level) / self._rate)
 
+    def turn(self, now: float, amount: float) -> float:
+        """As `wait`, for one of many who wait: behind all who asked before, each of whom will have `amount`. So they
+        look again one by one, not all at once for the little that there is.
+        """
+        alone = self.wait(now, amount)
+        if not alone:
+            return 0.0
+        behind = 0.0
+        if self._last > now + AT_ONCE:
+            behind = min(self._last - now + min(amount, self._burst) / self._rate, LONGEST_TURN)
+        self._last = now + max(alone, behind)
+        return max(alone, behind)
+
 
 class Address:
     """What the connections of one address share."""
 
-    __slots__ = ("allowance", "connections")
+    __slots__ = ("_owns", "_rooms", "allowance", "connections")
 
     def __init__(self, pace: Pace, now: float) -> None:
         self.connections = 0
         self.allowance = Allowance(pace, now)
+        self._rooms: Allowance | None = None  # most need neither
+        self._owns: Allowance | None = None
+
+    def makes_room(self, now: float) -> bool:
+        """Whether one more new room may be made from here at `now` (seconds); it counts."""
+        if self._rooms is None:
+            self._rooms = Allowance(ROOMS_MADE, now)
+        return self._rooms.take(now)
+
+    def owns_nick(self, now: float) -> bool:
+        """Whether one more nick may become somebody's from here at `now` (seconds); it counts."""
+        if self._owns is None:
+            self._owns = Allowance(NICKS_OWNED, now)
+        return self._owns.take(now)
+
+    def whole(self, now: float) -> bool:
+        """Whether nothing of what it may do is used up at `now` (seconds): it need not be remembered."""
+        return not any(one is not None and one.used(now) for one in (self.allowance, self._rooms, self._owns))

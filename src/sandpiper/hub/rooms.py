@@ -12,6 +12,7 @@ from sandpiper.hub.guests import fold
 from sandpiper.hub.history import Barred, Batch, KeptRoom
 from sandpiper.hub.limits import MAX_AUTHORS, MAX_BANS, MAX_CLIENT_IDS, MAX_TAIL_BYTES
 from sandpiper.hub.presence import Presence
+from sandpiper.hub.slow import Spoke
 from sandpiper.wire.hub import LOBBY
 from sandpiper.wire.hub.lines import encode_answers
 
@@ -34,12 +35,13 @@ FOREVER = float("inf")
 class Listed:
     """Who is banned or muted, by everything they are known by, and until when."""
 
-    __slots__ = ("_barred", "_until")
+    __slots__ = ("_barred", "_ends", "_names")
 
     def __init__(self, kept: Iterable[Barred], now: Now) -> None:
         """`kept` are those of an earlier life, as `kept` gave them."""
         self._barred: dict[str, Barred] = {}
-        self._until: dict[str, tuple[float, str]] = {}  # by token: the end on the clock of `Now.mono`, and who it is
+        self._ends: dict[str, float] = {}  # by name: on the clock of `Now.mono`
+        self._names: dict[str, set[str]] = {}  # by token: all who were put on it with that
         for one in kept:
             self.bring(one, now)
 
@@ -59,9 +61,9 @@ class Listed:
 
     def put(self, folded: str, tokens: Iterable[str], seconds: int, now: Now) -> bool:
         """Put somebody on it for so long (0: for ever); False when it is full."""
-        for name in {name for end, name in self._until.values() if end <= now.mono}:
+        for name in [name for name, end in self._ends.items() if end <= now.mono]:
             self.take_off(name)
-        if len(self._until) >= MAX_BANS:
+        if len(self._names) >= MAX_BANS:
             return False
         before = self._barred.get(folded)
         known = dict.fromkeys((*(before.tokens if before is not None else ()), *tokens))
@@ -70,39 +72,53 @@ class Listed:
         return True
 
     def _add(self, one: Barred, end: float) -> None:
+        self.take_off(one.name)
         self._barred[one.name] = one
-        self._until.update(dict.fromkeys(one.tokens, (end, one.name)))
+        self._ends[one.name] = end
+        for token in one.tokens:
+            self._names.setdefault(token, set()).add(one.name)
 
     def take_off(self, folded: str) -> bool:
         """Take off whoever was called so when they were put on it; False when nobody was."""
-        for token in [token for token, (_, name) in self._until.items() if name == folded]:
-            del self._until[token]
-        return self._barred.pop(folded, None) is not None
+        one = self._barred.pop(folded, None)
+        if one is None:
+            return False
+        del self._ends[folded]
+        for token in one.tokens:
+            names = self._names.get(token, set())
+            names.discard(folded)
+            if not names:
+                self._names.pop(token, None)
+        return True
 
     def names(self, guest: Guest, now: float) -> bool:
         """Whether `guest` is on it at `now`."""
-        if not self._until:
+        if not self._names:
             return False
         for token in guest.tokens():
-            end, name = self._until.get(token, (FOREVER, ""))
-            if now >= end:
+            for name in tuple(self._names.get(token, ())):
+                if now < self._ends[name]:
+                    return True
                 self.take_off(name)
-            elif name:
-                return True
         return False
 
     def __bool__(self) -> bool:
         """Whether anybody is on it."""
-        return bool(self._until)
+        return bool(self._names)
+
+
+def _key(nick: str, client_id: str) -> int:
+    """What is remembered of an id of a sender: 64 bits, drawn anew at each start, so nobody can make two meet."""
+    return hash(f"{nick} {client_id}")
 
 
 class Room:
     """What belongs to one room. `pending` was said and is not sent yet; it has its numbers already."""
 
     __slots__ = (
-        "_authors", "_client_ids", "_everybody", "_tail", "_tail_bytes", "allowance", "bans", "epoch", "far", "lock",
-        "makers", "members", "mutes", "name", "operators", "pending", "presence", "reading", "seq", "shown",
-        "slowmode", "topic", "unread",
+        "_authors", "_client_ids", "_everybody", "_tail", "_tail_bytes", "allowance", "bans", "epoch", "far", "left",
+        "lock", "makers", "members", "mutes", "name", "operators", "pending", "presence", "reading", "seq", "shown",
+        "slowmode", "spoke", "topic", "unread",
     )  # fmt: skip
 
     def __init__(self, kept: KeptRoom, allowance: Allowance, now: Now) -> None:
@@ -130,9 +146,12 @@ class Room:
         self._tail: deque[Batch] = deque()
         self._tail_bytes = 0
         self._authors: deque[tuple[int, PeerKey | int]] = deque(maxlen=MAX_AUTHORS)
-        self._client_ids: dict[str, int] = {}  # the oldest first
+        self._client_ids: dict[int, int] = {}  # by `_key`, the oldest first
+        self.left = now.mono
+        """When somebody was here last, in seconds."""
+        self.spoke = Spoke()
         self.unread = kept.seq > 0
-        """Which ids of senders were used before the hub was started is not known yet (`recollect`)."""
+        """Which ids of senders were used before the room was held here is not known yet (`recollect`)."""
         self.reading = False
         """It is being read."""
 
@@ -200,14 +219,15 @@ class Room:
         (id, number) of the others.
         """
         known, first = self._client_ids, self.seq + 1
-        ids = [f"{nick} {msg.client_id}" for msg in msgs if msg.client_id]
+        keys = map(hash, [f"{nick} {msg.client_id}" for msg in msgs if msg.client_id])  # `_key`, without the calls
+        ids = dict(zip(keys, range(first, first + len(msgs)), strict=False))
         again: list[tuple[str, int]] = []
-        if len(ids) == len(msgs) == len(set(ids)) and known.keys().isdisjoint(ids):
-            known.update(zip(ids, range(first, first + len(ids)), strict=True))  # as nearly always
+        if len(ids) == len(msgs) and known.keys().isdisjoint(ids):
+            known.update(ids)  # as nearly always
         else:
             fresh: list[Msg] = []
             for msg in msgs:
-                seq = known.setdefault(f"{nick} {msg.client_id}", first + len(fresh)) if msg.client_id else 0
+                seq = known.setdefault(_key(nick, msg.client_id), first + len(fresh)) if msg.client_id else 0
                 if seq and seq != first + len(fresh):
                     again.append((msg.client_id, seq))
                 else:
@@ -217,9 +237,13 @@ class Room:
             self._client_ids = dict(islice(known.items(), len(known) - MAX_CLIENT_IDS, None))
         return msgs, again
 
+    def said(self, nick: str, client_id: str) -> int:
+        """The number under which this sender has said this; 0: it has not, as far as is remembered."""
+        return self._client_ids.get(_key(nick, client_id), 0)
+
     def recollect(self, ids: Iterable[SentId]) -> None:
-        """These ids were used before the hub was started, the oldest first."""
-        self._client_ids = {f"{one.nick} {one.client_id}": one.seq for one in ids} | self._client_ids
+        """These ids were used before the room was held here, the oldest first."""
+        self._client_ids = {_key(one.nick, one.client_id): one.seq for one in ids} | self._client_ids
         self.unread = self.reading = False
 
     def seal(self, ts: int) -> Iterator[Effect]:

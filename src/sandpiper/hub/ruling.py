@@ -83,7 +83,7 @@ def carry_out(house: House, by: Guest | None, room: Room | None, what: AnyRuling
     """Do what was commanded, in the room or (None) in the whole hub. `by` gave the command, if it is here."""
     match what:
         case PutOut():
-            _put_out(house, room, what, now)
+            _put_out(house, by, room, what, now)
         case Banned():
             _ban(house, by, room, what, now)
         case Pardoned():
@@ -120,11 +120,13 @@ def _appoint(house: House, room: Room, number: int, key: PeerKey | None, *, on: 
     house.remember(room)
 
 
-def _put_out(house: House, room: Room | None, what: PutOut, now: Now) -> None:
+def _put_out(house: House, by: Guest | None, room: Room | None, what: PutOut, now: Now) -> None:
     if room is None:
         target = house.guests.find(what.nick)
         if target is not None:
             house.cut(target, what.code, what.text, now, why=what.said)
+        elif by is not None and house.order.alone:  # else another hub may have put them out
+            house.refuse(by, "nobody", f"Nobody is called {what.nick} here.")
         return
     target = next((one for one in room.members if one.number == what.number), None)
     if target is not None:
@@ -153,7 +155,7 @@ def _ban(house: House, by: Guest | None, room: Room | None, what: Banned, now: N
             more = Banned(what.folded, what.nick, tokens, what.until)
             house.order.rule(house, None, room, more, now)
     if what.out is not None and (room is not None or target is not None):
-        _put_out(house, room, what.out, now)
+        _put_out(house, by, room, what.out, now)
     elif by is not None:
         shown = room.shown if room is not None else ""
         house.tell(by, Notice(f"{what.nick} may not come in{what.why}", now.wall_ms // 1000, shown, code="ban"))

@@ -74,23 +74,24 @@ class Hub:
         hub_id = hub_key(self._data).key
         self._bus = await self._open_bus()
         self._history = self._bus.history if self._bus is not None else open_history(settings, self._data)
-        try:
+        async with contextlib.AsyncExitStack() as undoing:
+            undoing.push_async_callback(self._history.aclose)
             kept = CountedHistory(self._history, self.counts)
             self._chat = ChatServer(settings.chat(hub_id), kept, self.counts, self._bus)
             if self._bus is not None:
                 await self._bus.start(self._chat)
             self._started = self._chat.now().mono
             self.listener = Listener(self._chat, front, self.counts, self.page)
-            if settings.second_port:
-                await self.listener.open(settings.host, settings.second_port, second=True)
             if settings.introduces:
                 self.listener.introductions = Introductions(settings.introductions(), self._chat.now)
-            await self.listener.open(settings.host, settings.port)
             await self._chat.start()
+            undoing.push_async_callback(self._chat.aclose)
             await self.listener.start()
-        except BaseException:
-            await self._history.aclose()
-            raise
+            undoing.push_async_callback(self.listener.aclose)
+            if settings.second_port:
+                await self.listener.open(settings.host, settings.second_port, second=True)
+            await self.listener.open(settings.host, settings.port)
+            undoing.pop_all()
         for text in self._greeting():
             log.info("%s", text)
 
@@ -147,13 +148,12 @@ class Hub:
         """Say goodbye to everybody, let them take what was said, write the history, and end."""
         self.listener.closing = GOODBYE
         log.info("closing: %d guests are told", len(self._chat.house.guests))
-        try:
+        async with contextlib.AsyncExitStack() as ends:  # all of them, whatever goes wrong with one
+            ends.push_async_callback(self._history.aclose)
+            ends.push_async_callback(self.listener.aclose)
+            ends.push_async_callback(self._chat.aclose)
             if self.listener.introductions is not None:
                 await self.listener.introductions.aclose()
-            await self._chat.aclose()
-            await self.listener.aclose()
-        finally:
-            await self._history.aclose()
         log.info("closed after %s; %s", _duration(self._uptime()), self._figures())
 
     # ------------------------------------------------------------ pages
@@ -182,7 +182,7 @@ class Hub:
     @property
     def lives(self) -> list[asyncio.Future[None]]:
         """What the hub cannot be without: when one of them ends, so does the hub."""
-        return [self.listener.life, *([self._bus.life] if self._bus is not None else [])]
+        return [self.listener.life, self._chat.life, *([self._bus.life] if self._bus is not None else [])]
 
     def _uptime(self) -> float:
         return self._chat.now().mono - self._started
@@ -218,27 +218,32 @@ class Hub:
         tell_system("RELOADING=1")
         try:
             fresh = self._read_again()
-            front = self._front(fresh)
+            merged = self._merged(fresh.settings)
+            front = self._front(msgspec.structs.replace(fresh, settings=merged))
         except SandpiperError as exc:
             log.warning("settings stay as they were: %s", exc.sentence())
         else:
-            self._take_over(fresh, front)
+            self._take_over(fresh, merged, front)
         tell_system("READY=1")
 
-    def _take_over(self, fresh: LoadedHub, front: Front) -> None:
+    def _merged(self, new: HubSettings) -> HubSettings:
+        """Those in force, with what of `new` needs no restart."""
+        merged = msgspec.structs.replace(self.settings, **{name: getattr(new, name) for name in RELOADED})
+        if merged.tls_only and not (merged.tls or merged.tls_cert):  # its certificate takes a restart, and so it does
+            return msgspec.structs.replace(merged, tls_only=self.settings.tls_only)
+        return merged
+
+    def _take_over(self, fresh: LoadedHub, merged: HubSettings, front: Front) -> None:
         for warning in fresh.warnings:
             log.warning("%s", warning)
         old, new = self.settings, fresh.settings
         changed = [name for name in HubSettings.__struct_fields__ if getattr(old, name) != getattr(new, name)]
-        taken = {name: getattr(new, name) for name in changed if name in RELOADED}
-        late = [name for name in changed if name not in RELOADED]
-        if bool(front.tls) != bool(self.listener.front.tls) and not late:
-            late.append("tls")
+        late = [name for name in changed if getattr(merged, name) != getattr(new, name)]
         if fresh.password != self._loaded.password:
             changed.append("password")
-        self.settings = msgspec.structs.replace(old, **taken)
+        self.settings = merged
         self._loaded = fresh
-        self.listener.front = msgspec.structs.replace(front, loopback_counts=old.count_loopback)
+        self.listener.front = front
         self._chat.reload(self.settings.chat(self._chat.house.settings.id), new.motd if "motd" in changed else "")
         self.counts.reloads += 1
         done = [name for name in changed if name not in late]

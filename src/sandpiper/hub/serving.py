@@ -13,26 +13,31 @@ from typing import TYPE_CHECKING
 from sandpiper.core.events import Now
 from sandpiper.errors import StoreError, UsageError
 from sandpiper.hub import answering
+from sandpiper.hub.backlogs import Backlogs
 from sandpiper.hub.chat import Connection, shared_buffer
 from sandpiper.hub.effects import Bar, Cut, Deliver, Effect, Keep, Lock, Own, Recall, Recollect, Remember, Search
 from sandpiper.hub.holding import Holding
 from sandpiper.hub.house import House
-from sandpiper.hub.limits import MAX_CLIENT_IDS, MAX_LOCKS, MAX_RECALLS, MAX_RECOLLECTIONS, ChatSettings
+from sandpiper.hub.limits import MAX_CLIENT_IDS, MAX_RECALLS, MAX_RECOLLECTIONS, WRONG_PASSWORD_SECONDS, ChatSettings
+from sandpiper.hub.locks import Locks
 from sandpiper.hub.operators import ANSWERERS
 from sandpiper.hub.passwords import fits, make_lock
 from sandpiper.wire.hub.answers import Notice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
     from sandpiper.hub.bus.cluster import Cluster
     from sandpiper.hub.counts import Counts
+    from sandpiper.hub.guests import Guest
     from sandpiper.hub.history import History, SentId
     from sandpiper.hub.holding import Step
+    from sandpiper.wire.hub.asks import Join
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 1024  # connections that the system holds for us until the loop comes round
+LAST_LINES = 0.5  # seconds to take the goodbye, for guests that are just sending: closing at once would throw it away
 GOODBYE = "The hub is closing; come back in a while."
 UNKEPT = "The hub cannot write its history to its disk now, so nothing can be said; try again later."
 
@@ -51,6 +56,7 @@ class ChatServer:
         """
         self.history = history
         self.connections: set[Connection] = set()
+        self.backlogs = Backlogs(self.connections)
         self.buffer = shared_buffer()
         self.port = 0
         self._bus = bus
@@ -68,14 +74,21 @@ class ChatServer:
         self._due = 0.0  # when it rings, on the clock of `now`
         self._recalls = 0
         self._recollections = 0
-        self._locks = 0
+        self._locks = Locks()
         # One password at a time: each takes 19 MiB, and the C library keeps as much for every thread that had one.
         self._hashing = ThreadPoolExecutor(1, "password")
+        self._hasher: asyncio.Task[None] | None = None
         self._tasks: asyncio.TaskGroup
         self._stop = asyncio.Event()
         self._empty = asyncio.Event()  # all connections have ended, after `aclose`
         self._closing = False
         self._life: asyncio.Task[None] | None = None
+
+    @property
+    def life(self) -> asyncio.Task[None]:
+        """Ends before `aclose` only by a mistake of ours, with its exception."""
+        assert self._life is not None
+        return self._life
 
     @property
     def held(self) -> int:
@@ -139,10 +152,11 @@ class ChatServer:
         if not self.connections:
             self._empty.set()
         for connection in tuple(self.connections):
-            connection.close(now, linger=False)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.house.settings.times.farewell):
-                await self._empty.wait()
+            connection.close(now)
+        await self._emptied(LAST_LINES)
+        for connection in tuple(self.connections):
+            connection.finish()
+        await self._emptied(self.house.settings.times.farewell)
         for connection in tuple(self.connections):
             connection.abort()
         await self._empty.wait()
@@ -150,11 +164,17 @@ class ChatServer:
         if self._timer is not None:
             self._timer.cancel()
         self._stop.set()
-        if self._life is not None:
-            await self._life
         self._hashing.shutdown(wait=False)
         if self._server is not None:
             await self._server.wait_closed()
+        if self._life is not None:
+            await self._life
+
+    async def _emptied(self, seconds: float) -> None:
+        """Until nobody is connected, at most for so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
 
     async def _drain(self) -> None:
         """Until what is held was told; what the disk does not take in time never will be."""
@@ -182,8 +202,15 @@ class ChatServer:
             await asyncio.sleep(times.sweep)
             now = self.now()
             for connection in tuple(self.connections):
-                connection.look(now, times)
-            self.house.forget_addresses(now)
+                try:
+                    connection.look(now, times)
+                except Exception:
+                    log.exception("a connection ends by a mistake of ours")
+                    connection.abort()
+            try:
+                self.house.forget_addresses(now)
+            except Exception:
+                log.exception("what nobody uses was not forgotten, by a mistake of ours")
 
     # ------------------------------------------------------------ the turn of the loop
 
@@ -206,7 +233,7 @@ class ChatServer:
                 if type(effect) is Deliver:
                     self._deliver(effect)
                 else:
-                    self._carry_out(effect)
+                    self._try(effect)
         else:
             self._flush_durably(self._holding)
         if self.house.busy:
@@ -218,7 +245,17 @@ class ChatServer:
         counts.deliveries += effect.lines * len(to)
         counts.bytes_written += len(raw) * len(to)
         for guest in to:
-            guest.outlet.write(raw)
+            try:
+                guest.outlet.write(raw)
+            except Exception:  # noqa: BLE001 - whatever it is, the others get theirs
+                self._missed(guest)
+
+    def _missed(self, guest: Guest) -> None:
+        """By a mistake of ours it did not get a line. It comes again for what it has missed; others lose nothing."""
+        log.exception("guest %d is not written to any more, by a mistake of ours", guest.number)
+        outlet = guest.outlet
+        assert isinstance(outlet, Connection)
+        outlet.abort()
 
     def _set_timer(self) -> None:
         due = self.house.deadline()
@@ -232,13 +269,20 @@ class ChatServer:
         self._timer = None
         self._flush()
 
+    def _try(self, effect: Effect) -> None:
+        """Carry it out; a mistake of ours in it does not keep what follows from being done."""
+        try:
+            self._carry_out(effect)
+        except Exception:
+            log.exception("%s was not carried out, by a mistake of ours", type(effect).__name__)
+
     def _carry_out(self, effect: Effect) -> None:
         match effect:
             case Keep(batch):
                 self.history.append(batch)
-            case Cut(guest, code, why):
+            case Cut(guest, code):
                 self.house.counts.cuts.add(code)
-                log.info("guest %d is cut: %s (%s)", guest.number, code, why)
+                log.info("guest %d is cut: %s", guest.number, code)
                 outlet = guest.outlet
                 assert isinstance(outlet, Connection)
                 outlet.close(self.now().mono)
@@ -289,7 +333,7 @@ class ChatServer:
             elif type(effect) is Cut and not failing:
                 told.append(effect)
             else:
-                self._carry_out(effect)
+                self._try(effect)
         # Only now: an `ack` may be told ahead of a batch of the same turn that it is about.
         for step in told:
             holding.hold(step)
@@ -319,12 +363,15 @@ class ChatServer:
 
     # ------------------------------------------------------------ what takes longer
 
+    def _begin(self, what: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        return self._tasks.create_task(_alone(what, name), name=name)
+
     def _recollect(self, ask: Recollect) -> None:
         if self._recollections >= MAX_RECOLLECTIONS:
             answering.recollected(self.house, ask, None)
             return
         self._recollections += 1
-        self._tasks.create_task(self._read_ids(ask), name="ids of senders in a room")
+        _ = self._begin(self._read_ids(ask), "ids of senders in a room")
 
     async def _read_ids(self, ask: Recollect) -> None:
         ids: list[SentId] | None = []
@@ -335,6 +382,8 @@ class ChatServer:
                 ids = None
             else:
                 log.warning("messages that are sent again may be doubled, the history cannot be read: %s", exc)
+        except Exception:
+            log.exception("messages that are sent again may be doubled, by a mistake of ours")
         finally:
             self._recollections -= 1
         answering.recollected(self.house, ask, ids)
@@ -344,7 +393,7 @@ class ChatServer:
             answering.recalled(self.house, ask, None)
             return
         self._recalls += 1
-        self._tasks.create_task(self._read(ask), name=f"history for guest {ask.guest.number}")
+        _ = self._begin(self._read(ask), f"history for guest {ask.guest.number}")
 
     async def _read(self, ask: Recall) -> None:
         page = None
@@ -352,6 +401,8 @@ class ChatServer:
             page = await self.history.read(ask.room, ask.epoch, ask.before, ask.limit)
         except StoreError as exc:
             log.warning("history cannot be read: %s", exc)
+        except Exception:
+            log.exception("history cannot be read, by a mistake of ours")
         finally:
             self._recalls -= 1
         answering.recalled(self.house, ask, page)
@@ -362,7 +413,7 @@ class ChatServer:
             answering.searched(self.house, ask, None)
             return
         self._recalls += 1
-        self._tasks.create_task(self._find(ask), name=f"search for guest {ask.guest.number}")
+        _ = self._begin(self._find(ask), f"search for guest {ask.guest.number}")
 
     async def _find(self, ask: Search) -> None:
         found, why = None, ""
@@ -372,30 +423,56 @@ class ChatServer:
             why = exc.sentence()
         except StoreError as exc:
             log.warning("history cannot be searched: %s", exc)
+        except Exception:
+            log.exception("history cannot be searched, by a mistake of ours")
         finally:
             self._recalls -= 1
         answering.searched(self.house, ask, found, why)
         self.wake()
 
     def _lock(self, ask: Lock) -> None:
-        if self._locks >= MAX_LOCKS:
-            self.house.refuse(ask.guest, "busy", "Too many passwords wait to be checked; try again.")
-            return
-        self._locks += 1
-        self._tasks.create_task(self._hash(ask), name=f"password of guest {ask.guest.number}")
+        if not self._locks.put(ask):
+            answering.not_unlocked(self.house, ask.guest, ask.ask)
+            self.wake()
+        elif self._hasher is None:
+            self._hasher = self._begin(self._hash_all(), "passwords")
+
+    async def _hash_all(self) -> None:
+        """One password after the other, until none waits."""
+        try:
+            while (effect := self._locks.take()) is not None:
+                await self._hash(effect)
+        finally:
+            self._hasher = None
 
     async def _hash(self, effect: Lock) -> None:
-        ask, lock = effect.ask, effect.lock
-        fit = True
+        guest, ask, lock, fit = effect.guest, effect.ask, effect.lock, True
         try:
             if lock:
                 fit = await self._loop.run_in_executor(self._hashing, fits, ask.password, lock)
             else:
                 lock = await self._loop.run_in_executor(self._hashing, make_lock, ask.password)
-        finally:
-            self._locks -= 1
-        answering.unlocked(self.house, effect.guest, ask, lock, fit, self.now())
+        except Exception:
+            log.exception("a password cannot be hashed")
+            answering.not_unlocked(self.house, guest, ask)
+            self.wake()
+            return
+        if fit:
+            self._unlocked(guest, ask, lock, True)
+        else:
+            self._loop.call_later(WRONG_PASSWORD_SECONDS, self._unlocked, guest, ask, lock, False)
+
+    def _unlocked(self, guest: Guest, ask: Join, lock: bytes, fit: bool) -> None:
+        answering.unlocked(self.house, guest, ask, lock, fit, self.now())
         self.wake()
+
+
+async def _alone(what: Coroutine[None, None, None], name: str) -> None:
+    """Others go on whatever becomes of it."""
+    try:
+        await what
+    except Exception:
+        log.exception("%s: given up, by a mistake of ours", name)
 
 
 async def serve_chat(host: str, port: int, settings: ChatSettings, history: History) -> ChatServer:

@@ -282,7 +282,12 @@ def _check(settings: HubSettings) -> None:
     if settings.tls_only and not (settings.tls or settings.tls_cert):
         raise ConfigError("tls_only needs a certificate.", hint="Give --tls self-signed, or --tls-cert and --tls-key.")
     if settings.bus:
-        read_bus(settings.bus)
+        bus = read_bus(settings.bus)
+        if settings.durable and not bus.embedded:
+            raise ConfigError(
+                "durable is about the hub's own disk, and these NATS servers have theirs.",
+                hint="Leave durable off, and set sync_interval: always in the settings of the NATS servers.",
+            )
         if settings.history or settings.no_history:
             raise ConfigError("With a bus, the history is there.", hint="Leave history and no_history off.")
     if settings.second_port and settings.second_port == settings.port:

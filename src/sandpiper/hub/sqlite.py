@@ -20,7 +20,7 @@ from sandpiper.errors import StoreError
 from sandpiper.hub.history import Found, History, KeptRoom, LinesBefore, Stored
 from sandpiper.hub.sqlite_reading import Desk, page, query_of, search, sent_ids
 from sandpiper.hub.sqlite_rows import Bans, Nick, unpack_barred
-from sandpiper.hub.sqlite_schema import MAX_KEPT_ROOMS, HistorySettings, open_file
+from sandpiper.hub.sqlite_schema import HistorySettings, open_file
 from sandpiper.hub.sqlite_writer import COMMIT_BYTES, NO_LIMIT, Writer
 from sandpiper.store.damage import damaged, sql_errors
 from sandpiper.wire.ids import PeerKey
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sandpiper.hub.history import Barred, Batch, SentId
-    from sandpiper.hub.sqlite_rows import Item
+    from sandpiper.hub.sqlite_rows import Item, Late
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ BEHIND_BYTES = 8 * 1024 * 1024  # waiting from which on the hub reads less: two 
 MAX_QUEUE_BYTES = 64 * 1024 * 1024  # waiting at most: what a small machine can spare while its disk fails
 ITEM_BYTES = 256  # what an item costs beside its lines: many small ones count, too
 BARRED_BYTES = 256  # what somebody who is banned or muted costs: three tokens
+MAX_LATE_NICKS = 4000  # new owners of nicks that are held while there is no place for anything: half a megabyte
 MAX_PAGES_WAITING = 64  # as many as the hub asks for at once
 
 
@@ -94,6 +95,8 @@ class SqliteHistory(History):
         self._count = 0
         self._put_bytes = 0
         self._dropped = 0
+        self._crowded = False
+        self._limit = NO_LIMIT  # as the writer's, for what did not even come to it
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -130,7 +133,7 @@ class SqliteHistory(History):
 
     @override
     def load(self) -> Stored:
-        """What was kept, before anything else is called.
+        """What was kept, before anything else is called: all rooms, at most `keep_rooms`, the longest unused first.
 
         Raises:
             StoreError: it cannot be read.
@@ -139,9 +142,10 @@ class SqliteHistory(History):
             raise StoreError("The hub's history has been loaded already.", code="bug")
         with sql_errors(self.path, "reading it"):
             rooms = self._db.execute(
-                "SELECT r.name, r.epoch, max(l.seq, coalesce((SELECT last FROM batches WHERE life = l.n"
-                " ORDER BY first DESC LIMIT 1), 0)), r.topic, r.lock, r.operators, r.slowmode, r.bans, r.mutes"
-                " FROM rooms r JOIN lives l ON l.room = r.name AND l.epoch = r.epoch ORDER BY r.used, r.name"
+                "SELECT r.name, r.epoch, max(l.seq, coalesce(b.last, 0)), r.topic, r.lock, r.operators, r.slowmode,"
+                " r.bans, r.mutes FROM rooms r JOIN lives l ON l.room = r.name AND l.epoch = r.epoch"
+                " LEFT JOIN batches b ON b.n = (SELECT n FROM batches WHERE life = l.n ORDER BY first DESC LIMIT 1)"
+                " ORDER BY max(r.used, coalesce(b.ts, 0)), r.name"
             ).fetchall()
             (barred,) = self._db.execute("SELECT bans FROM state").fetchone()
             nicks = self._db.execute("SELECT nick, key FROM nicks ORDER BY n").fetchall()
@@ -171,24 +175,32 @@ class SqliteHistory(History):
 
     @override
     def remember(self, room: KeptRoom) -> None:
-        late = self._writer.late
-        if self.waiting > MAX_QUEUE_BYTES - COMMIT_BYTES or room.name in late:
-            if len(late) < MAX_KEPT_ROOMS or room.name in late:
-                late[room.name] = room
-                self._wake()
-        else:
-            barred = len(room.bans) + len(room.mutes)
-            self._put(ITEM_BYTES + KEY_BYTES * len(room.operators) + BARRED_BYTES * barred, room)
+        barred = len(room.bans) + len(room.mutes)
+        weight = ITEM_BYTES + KEY_BYTES * len(room.operators) + BARRED_BYTES * barred
+        self._put_or_hold(weight, room, room.name, self.settings.keep_rooms)
 
     @override
     def own(self, nick: str, key: PeerKey) -> None:
-        if self.waiting < MAX_QUEUE_BYTES:
-            self._put(ITEM_BYTES, Nick(nick, key))
+        self._put_or_hold(ITEM_BYTES, Nick(nick, key), nick, MAX_LATE_NICKS)
 
     @override
     def bar(self, bans: tuple[Barred, ...]) -> None:
-        if self.waiting < MAX_QUEUE_BYTES:
-            self._put(ITEM_BYTES + BARRED_BYTES * len(bans), Bans(bans))
+        self._put_or_hold(ITEM_BYTES + BARRED_BYTES * len(bans), Bans(bans), "", 1)
+
+    def _put_or_hold(self, weight: int, item: Late, name: str, most: int) -> None:
+        """Keep the newest of this kind and name: beside the queue where it has no place, for `most` of a kind."""
+        writer, place = self._writer, (type(item), name)
+        if place not in writer.late and self.waiting <= MAX_QUEUE_BYTES - COMMIT_BYTES:
+            self._put(weight, item)
+            return
+        with writer.aside:
+            others = 0 if place in writer.late else sum(kind is place[0] for kind, _ in writer.late)
+            if others < most:
+                writer.late[place] = item
+            elif not self._crowded:
+                self._crowded = True  # once is enough
+                log.error("the hub's history cannot be written; not all rooms and nicks are kept until it can")
+        self._wake()
 
     def _put(self, weight: int, item: Item) -> None:
         self._put_bytes += weight
@@ -208,8 +220,9 @@ class SqliteHistory(History):
         if not self._dropped:
             log.error("the hub's history cannot be written; what is said is not kept until it can")
         self._dropped += batch.count
-        self._writer.lost[batch.room, batch.epoch] = batch.first + batch.count - 1
-        self._writer.limit = min(self._writer.limit, self._count)
+        with self._writer.aside:
+            self._writer.lost[batch.room, batch.epoch] = batch.first + batch.count - 1
+        self._limit = min(self._limit, self._count)
         self._wake()
 
     @override
@@ -250,7 +263,7 @@ class SqliteHistory(History):
 
     @property
     def _stuck(self) -> bool:
-        return self.settings.durable and self._writer.limit < NO_LIMIT
+        return self.settings.durable and min(self._limit, self._writer.limit) < NO_LIMIT
 
     @property
     @override
@@ -266,7 +279,7 @@ class SqliteHistory(History):
     @override
     def written(self) -> int:
         writer = self._writer
-        return min(writer.settled, writer.limit) if self.settings.durable else writer.settled
+        return min(writer.settled, writer.limit, self._limit) if self.settings.durable else writer.settled
 
     async def settle(self) -> None:
         """Until what was handed over before is on disk, or the disk has failed; does not wait for more to gather."""

@@ -31,6 +31,7 @@ MAX_HITS = 5000  # of the index that one search looks at: stale ones are passed 
 MAX_WORDS = 16  # in one search: more is a pasted text
 MAX_WAITING = 16  # questions that wait for one thread: more are refused as busy
 
+_AFTER_ALL = 1 << SEQ_BITS  # more than any number of a line in the index
 _LIFE = "SELECT n FROM lives WHERE room = ? AND epoch = ? AND NOT dead"
 _ROW = "SELECT first, last, packed, raw FROM batches WHERE life = ? AND first <= ? ORDER BY first DESC LIMIT 1"
 
@@ -192,7 +193,7 @@ def search(db: sqlite3.Connection, room: str, epoch: str, match: str, before: in
     life = _life(db, room, epoch)
     if life is None or limit < 1:
         return Found((), False, 0, True)
-    hits = _Hits(db, life, match, before or 1 << SEQ_BITS)
+    hits = _Hits(db, life, match, min(before or _AFTER_ALL, _AFTER_ALL))  # beyond it other rooms begin
     finder = _Finder(db, life)
     found: dict[int, bytes] = {}
     last = 0

@@ -8,7 +8,7 @@ import msgspec
 
 from sandpiper.hub.history import Barred, Batch, KeptRoom
 from sandpiper.hub.sqlite_lines import changes, pack
-from sandpiper.hub.sqlite_schema import MAX_KEPT_NICKS, MAX_KEPT_ROOMS
+from sandpiper.hub.sqlite_schema import MAX_KEPT_NICKS
 
 if TYPE_CHECKING:
     import sqlite3
@@ -33,7 +33,17 @@ class Bans(NamedTuple):
     bans: tuple[Barred, ...]
 
 
-Item = Batch | KeptRoom | Nick | Bans
+class Lost(NamedTuple):
+    """Lines of a room that are not kept: their numbers, up to `last`, were given out and are not used again."""
+
+    room: str
+    epoch: str
+    last: int
+
+
+Item = Batch | KeptRoom | Nick | Bans | Lost
+Late = KeptRoom | Nick | Bans
+"""What must not be lost because there was no place for it at the time."""
 
 
 def pack_barred(bans: tuple[Barred, ...]) -> bytes:
@@ -81,9 +91,10 @@ class _RowOf(NamedTuple):
 class Rows:
     """Writes items within the transaction of its caller. After one that failed, `lives` has to be cleared."""
 
-    def __init__(self, db: sqlite3.Connection, clock: Callable[[], float]) -> None:
+    def __init__(self, db: sqlite3.Connection, clock: Callable[[], float], keep_rooms: int) -> None:
         self._db = db
         self._clock = clock
+        self._keep_rooms = keep_rooms
         self.lives: dict[tuple[str, str], int] = {}
         """Numbers of the lives of rooms, by name and epoch."""
 
@@ -106,13 +117,16 @@ class Rows:
                     self._keep_room(item)
                 elif isinstance(item, Nick):
                     self._keep_nick(item)
+                elif isinstance(item, Lost):
+                    life = self.life(item.room, item.epoch)
+                    self._db.execute("UPDATE lives SET seq = max(seq, ?) WHERE n = ?", (item.last, life))
                 else:
                     self._db.execute("UPDATE state SET bans = ?", (pack_barred(item.bans),))
         self._insert(rows)
         return count, size
 
     @staticmethod
-    def _gather(items: Iterable[Item]) -> Iterator[_RowOf | KeptRoom | Nick | Bans]:
+    def _gather(items: Iterable[Item]) -> Iterator[_RowOf | KeptRoom | Nick | Bans | Lost]:
         """Batches of a room that follow each other become one; everything else keeps its place among them."""
         open_rows: dict[tuple[str, str], _Row] = {}
         for item in items:
@@ -156,7 +170,7 @@ class Rows:
         """The number of a room's life."""
         life = self.lives.get((room, epoch))
         if life is None:
-            if len(self.lives) >= MAX_KEPT_ROOMS:
+            if len(self.lives) >= self._keep_rooms:
                 self.lives.clear()
             self._db.execute("INSERT OR IGNORE INTO lives (room, epoch) VALUES (?, ?)", (room, epoch))
             row = self._db.execute("SELECT n FROM lives WHERE room = ? AND epoch = ?", (room, epoch)).fetchone()
@@ -170,7 +184,9 @@ class Rows:
             db.execute("UPDATE lives SET dead = 1 WHERE room = ?", (room.name,))
             db.execute("DELETE FROM rooms WHERE name = ?", (room.name,))
         else:
-            self.life(room.name, room.epoch)
+            # The hub may still have a room that had to make place here.
+            life = self.life(room.name, room.epoch)
+            db.execute("UPDATE lives SET dead = 0, seq = max(seq, ?) WHERE n = ?", (room.seq, life))
             what = (room.topic, room.lock, b"".join(room.operators), room.slowmode)
             barred = (pack_barred(room.bans), pack_barred(room.mutes))
             db.execute(
@@ -181,11 +197,14 @@ class Rows:
             self._make_place(room.name)
 
     def _make_place(self, new: str) -> None:
-        """Only so many rooms: those that nothing was said in for longest go, never the `new` one."""
-        over = self._db.execute("SELECT count(*) FROM rooms").fetchone()[0] - MAX_KEPT_ROOMS
+        """Only so many rooms, of which the `new` one never goes: first those that nobody rules, as nobody loses a
+        password or a say in them, and of these as of the others those that nothing was said in for longest.
+        """
+        over = self._db.execute("SELECT count(*) FROM rooms").fetchone()[0] - self._keep_rooms
         if over > 0:
             query = (
-                "SELECT name FROM rooms r WHERE name != ? ORDER BY max(used, coalesce("
+                "SELECT name FROM rooms r WHERE name != ?"
+                " ORDER BY length(lock) + length(operators) + length(bans) + length(mutes) > 0, max(used, coalesce("
                 "(SELECT ts FROM batches WHERE life = (SELECT n FROM lives WHERE room = r.name AND epoch = r.epoch)"
                 " ORDER BY first DESC LIMIT 1), 0)) LIMIT ?"
             )
@@ -194,6 +213,8 @@ class Rows:
                 self._db.execute("UPDATE lives SET dead = 1 WHERE room = ?", (name,))
 
     def _keep_nick(self, nick: Nick) -> None:
-        self._db.execute("DELETE FROM nicks WHERE nick = ?", (nick.nick,))
+        known = self._db.execute("DELETE FROM nicks WHERE nick = ?", (nick.nick,)).rowcount
         self._db.execute("INSERT INTO nicks (nick, key) VALUES (?, ?)", nick)
-        self._db.execute("DELETE FROM nicks WHERE n <= (SELECT max(n) FROM nicks) - ?", (MAX_KEPT_NICKS,))
+        if not known:  # else it was used again: there are no more of them, and numbers have holes
+            oldest = "(SELECT n FROM nicks ORDER BY n DESC LIMIT 1 OFFSET ?)"
+            self._db.execute(f"DELETE FROM nicks WHERE n <= {oldest}", (MAX_KEPT_NICKS,))

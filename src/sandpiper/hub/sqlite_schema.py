@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import Struct
 
 from sandpiper.errors import StoreError
-from sandpiper.hub.limits import MAX_ROOMS
+from sandpiper.hub.limits import MAX_KEPT_ROOMS
 from sandpiper.store.damage import BUSY_MS, check, connect, damage_note, damaged, move_aside, sql_errors
 from sandpiper.store.schema import TOKENIZER
 
@@ -21,7 +21,6 @@ APPLICATION_ID = 0x53504842  # "SPHB": tells a hub's files from a profile's, and
 
 KEEP_SECONDS = 90 * 24 * 3600  # a season: what a newcomer may still want to read
 KEEP_BYTES = 2 * 1024**3  # of lines, compressed: with their search index it still fits the smallest rented machine
-MAX_KEPT_ROOMS = 4 * MAX_ROOMS  # so that no room that the hub has now is ever the one that goes
 MAX_KEPT_NICKS = 100_000  # 10 MiB; who comes first and never again would otherwise hold a nick for ever
 
 SEQ_BITS = 36  # of a message's rowid in the index are its number in the room, the others name the room's life
@@ -107,6 +106,8 @@ class HistorySettings(Struct, frozen=True, kw_only=True):
     """Lines older than this are removed."""
     keep_bytes: int = KEEP_BYTES
     """The oldest lines are removed when all together take more, as they are stored (compressed)."""
+    keep_rooms: int = MAX_KEPT_ROOMS
+    """Beyond so many, rooms go: those that nobody rules first, and those longest silent."""
 
 
 class OpenedFile(NamedTuple):
@@ -147,12 +148,14 @@ def _open(path: Path, settings: HistorySettings) -> sqlite3.Connection:
             version = _version(path, db)
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before anything is in the file, or it does nothing
             db.execute("PRAGMA journal_mode = WAL")
-            db.execute(f"PRAGMA synchronous = {'FULL' if settings.durable else 'NORMAL'}")
+            db.execute("PRAGMA synchronous = FULL")
             db.execute("PRAGMA secure_delete = FAST")
             db.execute("PRAGMA cache_size = -8192")
             for step in range(version, len(MIGRATIONS)):
                 db.executescript(f"BEGIN IMMEDIATE;\n{MIGRATIONS[step]}\nPRAGMA user_version = {step + 1};\nCOMMIT;")
-            _begin(db)
+            _begin(db)  # survives a power cut in any case: without it numbers would be used twice after the next one
+            if not settings.durable:
+                db.execute("PRAGMA synchronous = NORMAL")
         except BaseException:
             db.close()
             raise

@@ -5,6 +5,7 @@ All on the writer's thread; each step is one transaction, short enough for lines
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from msgspec import MsgspecError
@@ -55,14 +56,18 @@ class Upkeep:
         self._merging = False
         self._vacuum = True
         self._resting = 0
-        self._aged = False  # nothing is too old, as of the last look
+        self._kinds = deque((self._erase_retracted, self._remove_or_index))
         self.wanted = True
         """There is something to do, or may be."""
 
     @property
     def pressing(self) -> bool:
         """Something must not wait any longer for a quiet moment."""
-        return self._bytes > self._settings.keep_bytes or self._unindexed > MAX_UNINDEXED
+        return self._too_large or self._unindexed > MAX_UNINDEXED
+
+    @property
+    def _too_large(self) -> bool:
+        return self._bytes > self._settings.keep_bytes
 
     def stored(self, rows: int, size: int) -> None:
         """So much was written."""
@@ -80,14 +85,24 @@ class Upkeep:
         self._resting = REST_STEPS
 
     def step(self) -> None:
-        """The next piece of what is most needed."""
+        """The next piece: of what keeps the file within its bounds, else erasing and all other work in turn, so that
+        no amount of one keeps the other waiting.
+        """
         if self._resting:
             self._resting -= 1
             return
-        if self._remove_too_much() or self._remove_dead() or self._erase_retracted() or self._index():
-            self.wanted = True
-        else:
-            self.wanted = self._tidy()
+        urgent = self._too_large and self._remove_too_much()
+        self.wanted = urgent or any(self._next() for _ in range(len(self._kinds)))
+
+    def _next(self) -> bool:
+        """A piece of the kind that has waited longer; False when there is nothing of it."""
+        kind = self._kinds[0]
+        self._kinds.rotate(-1)
+        return kind()
+
+    def _remove_or_index(self) -> bool:
+        # In this order: what is not in the index yet need not be taken out of it.
+        return self._remove_too_much() or self._remove_dead() or self._index() or self._tidy()
 
     # ------------------------------------------------------------ the index
 
@@ -165,7 +180,7 @@ class Upkeep:
         if oldest is None:
             self._bytes = 0
             return False
-        if self._bytes > self._settings.keep_bytes:
+        if self._too_large:
             return self._remove("ORDER BY n", (), float("inf"))
         before = self._clock() - self._settings.keep_seconds
         return bool(oldest[0] < before) and self._remove("ORDER BY n", (), before)

@@ -14,15 +14,15 @@ from typing_extensions import override
 
 from sandpiper.errors import StoreError
 from sandpiper.hub.history import Batch, KeptRoom
-from sandpiper.hub.sqlite_rows import Rows
+from sandpiper.hub.sqlite_rows import Lost, Rows
 from sandpiper.hub.sqlite_upkeep import Upkeep
 from sandpiper.store.damage import damage_note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from sandpiper.hub.sqlite_rows import Item
+    from sandpiper.hub.sqlite_rows import Item, Late
     from sandpiper.hub.sqlite_schema import HistorySettings
 
 
@@ -35,10 +35,9 @@ LAST_TRIES = 3  # when the hub ends while the disk fails
 IDLE_SECONDS = 0.1  # nothing has come for so long: time for upkeep
 PAUSE_SECONDS = 0.01  # between two pieces of upkeep: nothing else on the machine should feel it
 UPKEEP_SECONDS = 60.0  # between looks at whether anything has become too old
+OVERDUE_SECONDS = 1.0  # a piece of upkeep waits no longer for a quiet moment: a fiftieth of the thread's time
 
 NO_LIMIT = 1 << 62
-
-_LOST_SEQ = "UPDATE lives SET seq = max(seq, ?) WHERE n = ?"
 
 
 class Writer(threading.Thread):
@@ -59,10 +58,12 @@ class Writer(threading.Thread):
         self.path = path
         self.queue: deque[tuple[int, Item]] = deque()
         """With what each counts in bytes."""
-        self.late: dict[str, KeptRoom] = {}
-        """Rooms that had no place in the queue, as they are now: a lock must not be lost."""
+        self.late: dict[tuple[type, str], Late] = {}
+        """What had no place in the queue, as it is now: a lock must not be lost, nor a ban. By kind and name."""
         self.lost: dict[tuple[str, str], int] = {}
         """The last number of each room that was dropped."""
+        self.aside = threading.Lock()
+        """Held by whoever changes `late` or `lost`: both threads do."""
         self.awake = threading.Event()
         self.hurry = threading.Event()
         """Somebody waits: do not gather."""
@@ -78,8 +79,10 @@ class Writer(threading.Thread):
         self._db = db
         self._settings = settings
         self._told = told
-        self._rows = Rows(db, clock)
+        self._rows = Rows(db, clock, settings.keep_rooms)
         self._taken: list[tuple[int, Item]] = []
+        self._left_out: list[tuple[Item, Exception]] = []  # of this commit
+        self._looked = time.monotonic()
         self._upkeep = Upkeep(db, settings, self._rows.lives, clock)
 
     # ------------------------------------------------------------ its life
@@ -120,7 +123,7 @@ class Writer(threading.Thread):
                 if self.ending.is_set():
                     break
                 self.ending.wait(RETRY_SECONDS)
-            elif self._upkeep.pressing:
+            elif self._upkeep.pressing or self._overdue:
                 self._look_after()
         return not self.ending.is_set()
 
@@ -144,46 +147,94 @@ class Writer(threading.Thread):
             weight, item = self.queue.popleft()
             self._taken.append((weight, item))
             size += weight
-        # Not before older ones of the same rooms that are in the queue.
-        late, lost = ({}, {}) if self.queue else (dict(self.late), dict(self.lost))
+        with self.aside:
+            # Not before older ones of the same rooms that are in the queue.
+            late, lost = ({}, {}) if self.queue else (self.late.copy(), self.lost.copy())
+        items: list[Item] = [item for _, item in self._taken]
+        items += late.values()
+        items += [Lost(*place, last) for place, last in lost.items()]
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            stored = self._rows.put([item for _, item in self._taken])
-            self._rows.put(late.values())
-            for (room, epoch), last in lost.items():
-                self._db.execute(_LOST_SEQ, (last, self._rows.life(room, epoch)))
-            self._db.execute("COMMIT")
-        except (sqlite3.OperationalError, sqlite3.DatabaseError) as exc:
-            self._roll_back()
-            if not isinstance(exc, sqlite3.DataError | sqlite3.IntegrityError | sqlite3.ProgrammingError):
-                self._failed(exc)
-                return False
-            self._drop(exc)
-            return True
+            stored = self._commit(items)
         except Exception as exc:  # noqa: BLE001 - one thing that cannot be kept must not keep all others from it
             self._roll_back()
-            self._drop(exc)
-            return True
-        for name, kept in late.items():
-            if (newer := self.late.pop(name)) is not kept:
-                self.late.setdefault(name, newer)
-        for place, last in lost.items():
-            if self.lost.get(place) == last:
-                del self.lost[place]
+            if _of_the_disk(exc):
+                self._failed(exc)
+                return False
+            try:
+                stored = self._commit(items, one_by_one=True)
+            except Exception as again:  # noqa: BLE001 - it is none of these: later it may go
+                self._roll_back()
+                self._failed(again)
+                return False
+        with self.aside:
+            for place, item in late.items():
+                if self.late[place] is item:
+                    del self.late[place]
+            for room, last in lost.items():
+                if self.lost[room] == last:
+                    del self.lost[room]
         self._upkeep.stored(*stored)
-        if late or any(type(item) is KeptRoom for _, item in self._taken):
+        if any(type(item) is KeptRoom for item in items):
             self._upkeep.rooms_changed()
-        self._finished()
+        self._note_left_out()
+        self.settled += len(self._taken)
+        self.done_bytes += sum(weight for weight, _ in self._taken)
+        self._taken = []
         if self.problem is not None:
             log.warning("the hub's history can be written again")
             self.problem = None
         self._told()
         return True
 
-    def _finished(self) -> None:
-        self.settled += len(self._taken)
-        self.done_bytes += sum(weight for weight, _ in self._taken)
-        self._taken = []
+    def _commit(self, items: Sequence[Item], *, one_by_one: bool = False) -> tuple[int, int]:
+        """Have these on disk. Returns (rows, bytes) of lines."""
+        self._left_out = []
+        self._db.execute("BEGIN IMMEDIATE")
+        stored = self._sift(items) if one_by_one else self._rows.put(items)
+        self._db.execute("COMMIT")
+        return stored
+
+    def _sift(self, items: Sequence[Item]) -> tuple[int, int]:
+        """Write these but for what cannot be written on any disk (a bug of ours, or a file that another program
+        changed), which is found by halves: hardly ever is there more than one.
+        """
+        self._db.execute("SAVEPOINT sift")
+        try:
+            stored = self._rows.put(items)
+        except Exception as exc:
+            if _of_the_disk(exc):
+                raise
+            self._rows.lives.clear()
+            self._db.execute("ROLLBACK TO sift")
+            self._db.execute("RELEASE sift")
+            if len(items) > 1:
+                middle = len(items) // 2
+                halves = [self._sift(half) for half in (items[:middle], items[middle:])]
+                return halves[0][0] + halves[1][0], halves[0][1] + halves[1][1]
+            self._left_out.append((items[0], exc))
+            if isinstance(items[0], Batch):
+                batch = items[0]
+                return self._sift([Lost(batch.room, batch.epoch, batch.first + batch.count - 1)])
+            return 0, 0
+        self._db.execute("RELEASE sift")
+        return stored
+
+    def _note_left_out(self) -> None:
+        """Count and log what this commit could not keep, and have no line of it acknowledged."""
+        if not self._left_out:
+            return
+        exc = self._left_out[0][1]
+        batches = [item for item, _ in self._left_out if isinstance(item, Batch)]
+        others = sum(not isinstance(item, Batch | Lost) for item, _ in self._left_out)
+        lines = sum(batch.count for batch in batches)
+        log.error(
+            "%d lines of the hub's rooms and %d other things cannot be kept: %s: %s",
+            lines, others, type(exc).__name__, exc,
+        )  # fmt: skip
+        self.dropped += lines
+        if batches:
+            before = next(at for at, (_, item) in enumerate(self._taken) if item is batches[0])
+            self.limit = min(self.limit, self.settled + before)
 
     def _roll_back(self) -> None:
         self._rows.lives.clear()
@@ -191,19 +242,7 @@ class Writer(threading.Thread):
             with contextlib.suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
 
-    def _drop(self, exc: Exception) -> None:
-        """Go on without what cannot be written on any disk: a bug of ours, or a file that another program changed."""
-        lines = sum(item.count for _, item in self._taken if isinstance(item, Batch))
-        log.error("%d lines of the hub's rooms cannot be kept: %s: %s", lines, type(exc).__name__, exc)
-        self.dropped += lines
-        if lines:
-            self.limit = min(self.limit, self.settled)
-        self._finished()
-        self.late.clear()
-        self.lost.clear()
-        self._told()
-
-    def _failed(self, exc: sqlite3.Error) -> None:
+    def _failed(self, exc: Exception) -> None:
         """Say once what is wrong, until it is well again."""
         name = getattr(exc, "sqlite_errorname", "") or ""
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
@@ -228,8 +267,14 @@ class Writer(threading.Thread):
 
     # ------------------------------------------------------------ upkeep
 
+    @property
+    def _overdue(self) -> bool:
+        """Upkeep has waited so long for a quiet moment that there may be none."""
+        return self._upkeep.wanted and time.monotonic() - self._looked >= OVERDUE_SECONDS
+
     def _look_after(self) -> None:
         """One piece of upkeep; a disk that fails is told by the next commit."""
+        self._looked = time.monotonic()
         try:
             self._upkeep.step()
         except (sqlite3.Error, ValueError) as exc:
@@ -240,3 +285,10 @@ class Writer(threading.Thread):
                 self._failed(exc)
             else:
                 log.warning("upkeep of the hub's history has to wait: %s", exc)
+
+
+def _of_the_disk(exc: Exception) -> bool:
+    """Whether this is about the disk or the file, not about what was to be written."""
+    return isinstance(exc, sqlite3.DatabaseError) and not isinstance(
+        exc, sqlite3.DataError | sqlite3.IntegrityError | sqlite3.ProgrammingError
+    )

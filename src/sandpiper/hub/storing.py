@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sandpiper.crypto.identity import Identity
 from sandpiper.hub.history import History, MemoryHistory
+from sandpiper.hub.limits import MAX_KEPT_ROOMS
 from sandpiper.store.keys import disk_errors, load_key, save_key
 from sandpiper.wire.limits import KEY_BYTES
 
@@ -37,6 +38,7 @@ def open_history(settings: HubSettings, data: Path) -> History:
         durable=settings.durable,
         keep_seconds=settings.keep_days * 86_400 or _FOREVER,
         keep_bytes=settings.keep_mb << 20 or _FOREVER,
+        keep_rooms=max(MAX_KEPT_ROOMS, settings.rooms),
     )
     return SqliteHistory(path, chosen)
 

@@ -106,7 +106,8 @@ class WebSocketLayer(asyncio.BufferedProtocol):
         self._make_inner = make_inner
         self._buffer = buffer
         self._held = bytearray()  # inside frames that came while the inner side was not to be read: one read at most
-        self._frames = ServerProtocol(max_size=MAX_FRAME_BYTES)
+        # None: nobody who says of which web page it is. Browsers always do, and whose page it is nobody knows here.
+        self._frames = ServerProtocol(origins=[None], max_size=MAX_FRAME_BYTES)
         self._outer: asyncio.Transport
         self._open = False
 

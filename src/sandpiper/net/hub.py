@@ -21,8 +21,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from typing_extensions import override
 
 from sandpiper.config.addresses import read_address
-from sandpiper.core.hubevents import HubDial, HubHangUp, HubWrite
-from sandpiper.errors import DialFailed, LinkError, LinkLost, RemoteProtocolError, TrustError, UsageError
+from sandpiper.core.hubevents import HubDial, HubHangUp, HubNote, HubWrite
+from sandpiper.errors import (
+    DialFailed,
+    LinkError,
+    LinkLost,
+    RemoteProtocolError,
+    StoreError,
+    TrustError,
+    UsageError,
+)
 from sandpiper.net.link import MAX_OUTBOX, READ_CHUNK
 from sandpiper.net.tcp import TcpPipe, format_address
 from sandpiper.wire.text import clean_line
@@ -39,6 +47,7 @@ HUB_PORT = 5000  # as the founding project
 DIAL_SECONDS = 15.0  # name, TCP and TLS, through a tunnel that may be waking up
 MAX_PLACES = 16  # of one cluster: a list that a person types
 MAX_ANSWER_BYTES = 16 * 1024 * 1024  # one line of a hub: a page of history with the longest messages is 12 MiB
+NEXT_ADDRESS_SECONDS = 0.25  # before another address of the same name is tried beside the first: RFC 8305, section 5
 KEEPALIVE_IDLE, KEEPALIVE_EVERY, KEEPALIVE_COUNT = 30, 10, 3  # seconds, seconds, probes: for hubs that know no ping
 SYSTEM = "system"
 """`trust` of a hub whose certificate the system's authorities vouch for."""
@@ -240,6 +249,7 @@ async def _open(address: HubAddress, context: ssl.SSLContext | None) -> _Opened:
                 address.host,
                 address.port,
                 limit=READ_CHUNK,
+                happy_eyeballs_delay=NEXT_ADDRESS_SECONDS,
                 ssl=context,
                 server_hostname=address.host if context is not None else None,
             )
@@ -281,7 +291,8 @@ class HubLink:
 
     `tell` gets what the guest tells, and `settled` is called after all of it that belongs together. `known` says what
     is known of the hub at an address, its key and what `HubPipe.trust` was; `trusted` gets the latter when it has
-    changed. Of several addresses the next one is tried when one does not answer, or has died.
+    changed. Of several addresses the next one is tried when one does not answer, has died, or shows another certificate
+    than it must have; only when all of them do that it ends. `known` may raise `StoreError`: then it is tried later.
     """
 
     def __init__(
@@ -301,6 +312,7 @@ class HubLink:
         self._settled = settled
         self._places = address.each()
         self._at = 0
+        self._distrusted = set[HubAddress]()  # places whose certificate was another, as far as that was told
         self._loop = asyncio.get_running_loop()
         self._pipe: HubPipe | None = None
         self._dial = asyncio.Event()
@@ -335,6 +347,11 @@ class HubLink:
             if self._pipe is not None:
                 await self._pipe.close()
 
+    def move(self, address: HubAddress) -> None:
+        """Reach the same hub in another way from the next connection on."""
+        self.address, self._places, self._at = address, address.each(), 0
+        self._distrusted.clear()
+
     def close(self) -> None:
         """Leave the hub; `run` ends."""
         self.guest.close()
@@ -357,8 +374,8 @@ class HubLink:
                             self._pipe.abort()
                     case _:
                         self._tell(effect)
+        self._settled()  # this may set a time, too
         self._arm()
-        self._settled()
 
     def _arm(self) -> None:
         due = self.guest.deadline()
@@ -384,7 +401,7 @@ class HubLink:
                 await self._live(self._pipe)
             except TrustError as exc:
                 self._lost(exc.sentence(), final=True)
-            except (LinkError, RemoteProtocolError) as exc:
+            except (LinkError, RemoteProtocolError, StoreError) as exc:
                 self._lost(str(exc))
 
     async def _reach(self) -> HubPipe:
@@ -392,23 +409,39 @@ class HubLink:
 
         Raises:
             DialFailed: none does.
-            TrustError: one has another certificate than it must have.
+            TrustError: all have another certificate than they must have.
+            StoreError: what is known of them cannot be read.
         """
-        for left in range(len(self._places) - 1, -1, -1):
+        down: DialFailed | None = None
+        distrust: TrustError | None = None
+        for _ in self._places:
             place = self.place
             _, trust = self._known(place)
             try:
                 pipe = await dial_hub(place, trust)
             except DialFailed as exc:
                 log.info("hub %s: %s", place, exc)
-                self._next_place()
-                if not left:
-                    raise
+                down = exc
+            except TrustError as exc:
+                log.warning("hub %s: %s", place, exc)
+                distrust = exc
+                self._distrust(place, exc)
             else:
+                self._distrusted.discard(place)
                 if pipe.trust != trust:
                     self._trusted(place, pipe.trust)
                 return pipe
-        raise AssertionError("there is at least one place")
+            self._next_place()
+        error = down or distrust
+        assert error is not None, "there is at least one place"
+        raise error
+
+    def _distrust(self, place: HubAddress, error: TrustError) -> None:
+        """Tell once that a place is passed over; of a single one the end is told."""
+        if len(self._places) > 1 and place not in self._distrusted:
+            self._distrusted.add(place)
+            self._tell(HubNote("", error.code, error.sentence(), refused=True))
+            self._settled()
 
     def _next_place(self) -> None:
         self._at = (self._at + 1) % len(self._places)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from sandpiper.core import hubevents as told
 from sandpiper.core.events import RoomChanged, SaveRoom, TypingSeen
+from sandpiper.core.hubroom import Mark
 from sandpiper.errors import StoreError, UsageError
 from sandpiper.node.notices import HubChange, HubNews, PasswordWanted, PlainMessage, Problem
 from sandpiper.node.onhub import hub_author, hub_message
@@ -24,9 +29,15 @@ if TYPE_CHECKING:
     from sandpiper.node.runner import Runner
     from sandpiper.wire.ids import PeerKey, RoomId
 
+log = logging.getLogger(__name__)
+
 
 class Hearing:
-    """The ear of a node on its hubs: `take` everything that a guest tells, then `settle`."""
+    """The ear of a node on its hubs: `take` everything that a guest tells, then `settle`.
+
+    When the disk fails, the history forgets all since the last `settle`, and so do we: it is not told, and the guest
+    fetches it again after a while.
+    """
 
     def __init__(self, identity: Identity, run: Runner, left: dict[RoomId, tuple[OnHub, str]]) -> None:
         """`left`: where the rooms are; one that we are put out of is taken from it."""
@@ -39,24 +50,51 @@ class Hearing:
     def take(self, hub: OnHub, notice: HubNotice) -> None:
         """Keep and gather."""
         try:
-            self._take(hub, notice)
+            if isinstance(notice, told.HubHeard):
+                self._hear(hub, notice)
+            else:
+                self._take(hub, notice)
         except StoreError as exc:
-            self._notices.append(Problem(exc.code, str(exc), exc.hint))
+            self._failed(hub, exc)
 
     def settle(self, hub: OnHub) -> None:
         """Have it on disk, then tell it."""
-        places, hub.places = hub.places, {}
-        notices, self._notices = self._notices, []
-        if not notices and not places:
+        if not self._notices and not hub.places and hub.unkept is None:
             return
         try:
-            for room, place in places.items():
-                self._run.history.save_hub_place(room, place)
+            if hub.unkept is None:
+                for room, place in hub.places.items():
+                    self._run.history.save_hub_place(room, place)
             self._run.history.commit()
         except StoreError as exc:
-            self._run.problem(exc.code, str(exc), exc.hint)
+            self._failed(hub, exc)
+        places, hub.places = hub.places, {}
+        said, hub.said = hub.said, []
+        unkept, hub.unkept = hub.unkept, None
+        notices, self._notices = self._notices, []
+        if unkept is None:
+            hub.kept.update(places)
+        else:
+            again = unkept | places.keys()
+            hub.unkept_said.update(said)
+            self._hear_again(hub, again)
+            notices = [one for one in notices if not (isinstance(one, PlainMessage | HubChange) and one.room in again)]
         for notice in notices:
             self._run.tell(notice)
+
+    def _failed(self, hub: OnHub, error: StoreError) -> None:
+        log.warning("hub %s: %s %s", hub.address, error, error.hint)
+        hub.unkept = hub.unkept or set()
+        self._notices.append(Problem(error.code, str(error), error.hint))
+
+    def _hear_again(self, hub: OnHub, rooms: set[RoomId]) -> None:
+        """Have the guest fetch what could not be kept."""
+        now = asyncio.get_running_loop().time()
+        for room in rooms:
+            where = self._where.get(room)
+            if where is not None:
+                place = hub.kept.get(room) or HubPlace()
+                hub.guest.not_kept(Mark(where[1], place.life, place.last), now)
 
     def key(self, hub: OnHub, room: Room, nick: str) -> PeerKey:
         """What stands for the key of somebody in a hub's room."""
@@ -72,8 +110,6 @@ class Hearing:
 
     def _take(self, hub: OnHub, notice: HubNotice) -> None:
         match notice:
-            case told.HubHeard():
-                self._heard(hub, notice)
             case told.HubUp() | told.HubDown() | told.HubKnown() | told.HubNick():
                 self._connection(hub, notice)
             case told.HubRoomIn(room=name, topic=topic):
@@ -110,6 +146,9 @@ class Hearing:
                 hub.find_came(UsageError(text or "The hub could not search.", code=code or "no_search"))
             case told.HubNote(room=name, code=code, text=text, refused=True):
                 self._notices.append(Problem(code or "hub", f"{hub.address.label}: {text}"))
+            case told.HubNote(code="busy", text=text):
+                text = f"{hub.address.label}: {text} What you write waits, and is said when the hub takes it."
+                self._news(hub, "", "hub_busy", text)
             case told.HubNote(room=name, code=code, text=text):
                 shown = f"{hub.address.label}: {text}" if code in ("motd", "closing") else text
                 self._news(hub, name, code or "hub", shown, coming=not code)
@@ -124,10 +163,11 @@ class Hearing:
                 self._news(hub, "", "hub_up", f"On {label} as {nick}. HUB: it can read all that is said there.")
                 if not founding:
                     hub.guest.ask(our.Rooms())  # for whoever wants to know where to go
-            case told.HubDown(reason=reason, seconds=None):
+            case told.HubDown(reason=reason, seconds=None, code=code):
                 hub.gone()
                 if hub.rooms and not self.closing and not hub.locked:
-                    hint = f"To try again: /connect hub://{hub.address.label}"
+                    scheme = "tls" if hub.address.tls or code == "tls_only" else "hub"
+                    hint = f"To try again: /connect {scheme}://{hub.address.label}"
                     self._notices.append(Problem("hub_down", f"{label}: {reason}", hint))
             case told.HubDown(reason=reason):
                 hub.gone()
@@ -163,12 +203,33 @@ class Hearing:
             return
         self._where.pop(room.id, None)
         hub.places.pop(room.id, None)
+        hub.kept.pop(room.id, None)
         self._run.history.save_room(SaveRoom(room.id, room.name, "hub", None, joined=False))
         if code:
             self._notices.append(Problem(code, f"You are not in #{room.name}: {text}"))
         self._notices.append(RoomChanged(room.id, room.name, "hub", None, joined=False))
 
     # ------------------------------------------------------------ what is said
+
+    def _hear(self, hub: OnHub, heard: told.HubHeard) -> None:
+        room = hub.rooms.get(heard.room)
+        if room is None:
+            return
+        if hub.unkept is not None and heard.seq:
+            hub.unkept.add(room.id)  # what came before it is not kept: this comes again after that
+        client_id = heard.kept.client_id if isinstance(heard.kept, their.Said) and heard.seq else ""
+        if client_id in hub.unkept_said:
+            hub.unkept_said.discard(client_id)
+            heard = replace(heard, mine=True)
+        if heard.mine and client_id:
+            hub.said.append(client_id)
+        if hub.unkept is None or not heard.seq:
+            try:
+                self._heard(hub, heard)
+            except StoreError:
+                if heard.seq:
+                    hub.unkept = {room.id}
+                raise
 
     def _heard(self, hub: OnHub, heard: told.HubHeard) -> None:
         name, kept = heard.room, heard.kept
@@ -213,12 +274,15 @@ class Hearing:
             message = hub_message(room.id, f"{now}", hub.count)
         reply_to = hub_message(room.id, heard.life, said.reply_to) if said.reply_to else b""
         author = self._me if heard.mine else self.key(hub, room, said.nick)
-        self._run.history.append_hub(
-            room.id,
-            HubMessage(
-                message, author, said.nick, clock, when, said.text, said.action, reply_to, heard.mine, heard.seq
-            ),
+        row = HubMessage(
+            message, author, said.nick, clock, when, said.text, said.action, reply_to, heard.mine, heard.seq
         )
+        try:
+            self._run.history.append_hub(room.id, row)
+        except StoreError as exc:
+            if heard.seq:
+                raise
+            self._failed(hub, exc)  # a founding hub cannot be asked again: better told than lost
         if not said.text:  # it was taken back before we came to read it
             self._run.history.change_hub(room.id, author, said.nick, Retract(message), mine=heard.mine)
             return

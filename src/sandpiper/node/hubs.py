@@ -104,6 +104,7 @@ class Hubs:
         if hub is None:
             hub = self._begin(address, hub_password)
         else:
+            self._reach_by(hub, address)
             hub.guest.password = hub_password or hub.guest.password
             hub.guest.again(self._loop.time())
         entered = self._enter(hub, room, password)
@@ -146,6 +147,17 @@ class Hubs:
         hub.task = self._tasks.create_task(hub.link.run(), name=f"hub {address}")
         return hub
 
+    def _reach_by(self, hub: OnHub, address: HubAddress) -> None:
+        """Use another address for a hub that cannot be reached by the one that it has. Never one that is less safe:
+        rooms are named by host and port only, without what was said about TLS before.
+        """
+        if address.tls and hub.guest.phase in ("down", "over"):
+            old = hub.address
+            better = address._replace(pin=address.pin or old.pin, others=address.others or old.others)
+            if better != old:
+                hub.address = better
+                hub.link.move(better)
+
     def _enter(self, hub: OnHub, name: str, password: str) -> RoomId:
         room = hub_room(hub.address, name)
         if room in self._where:
@@ -159,6 +171,8 @@ class Hubs:
         mark = Mark(name, place.life, place.last) if place is not None and place.life else None
         hub.guest.join(name, password, mark)
         hub.clocks[name] = place.clock if place is not None else 0
+        if place is not None:
+            hub.kept[room] = place
         hub.rooms[name] = Room(room, label, "hub", self._identity.key)
         self._where[room] = (hub, name)
         self._run.tell(RoomChanged(room, label, "hub", None, joined=True))

@@ -92,6 +92,14 @@ class OnHub:
         self.clocks: dict[str, int] = {}
         self.places: dict[RoomId, HubPlace] = {}
         """How far rooms were read, as far as that is not kept yet."""
+        self.kept: dict[RoomId, HubPlace] = {}
+        """How far they were read, as the history has it."""
+        self.said: list[str] = []
+        """Client ids of ours that came since the last time that all was kept."""
+        self.unkept_said: set[str] = set()
+        """Those that will come again, since they could not be kept."""
+        self.unkept: set[RoomId] | None = None
+        """Rooms of which something could not be kept since the last time; None: nothing has failed."""
         self.listed: tuple[RoomLine, ...] = ()
         """The hub's rooms when they were last listed."""
         self.down_told = False

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from nats.js import JetStreamContext
     from nats.js.kv import KeyValue
 
-_WRONG_REVISION = frozenset({10071, 10164})  # of the NATS server: the last value is not the expected one
+LAST_PLACE = "Nats-Expected-Last-Subject-Sequence"
+WRONG_PLACE = frozenset({10071, 10164})  # of the NATS server: the last message with the subject is not the expected one
 
 
 class Cell(NamedTuple):
@@ -54,11 +55,11 @@ class Cells:
         """
         from nats.js.errors import APIError
 
-        headers = {} if revision is None else {"Nats-Expected-Last-Subject-Sequence": str(revision)}
+        headers = {} if revision is None else {LAST_PLACE: str(revision)}
         try:
             await self._jet.publish(f"{self._subject}{key}", raw, headers=headers, msg_ttl=seconds)
         except APIError as exc:
-            if exc.err_code in _WRONG_REVISION:
+            if exc.err_code in WRONG_PLACE:
                 return False
             raise BusAway.of(exc) from exc
         except self._errors as exc:

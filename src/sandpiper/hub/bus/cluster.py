@@ -7,15 +7,14 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, assert_never
 
-import msgspec
-
 from sandpiper.hub.bus.away import BusAway
+from sandpiper.hub.bus.keeping import Keeping
 from sandpiper.hub.bus.link import Link
-from sandpiper.hub.bus.log import HOUSE, VERSION, BadLog, Begun, encode, token
+from sandpiper.hub.bus.log import HOUSE, BadLog, Begun, place_of, token
 from sandpiper.hub.bus.nicks import MAX_HUBS, RENEW_SECONDS, Nicks, Ousted, decode
 from sandpiper.hub.bus.pages import BusHistory
 from sandpiper.hub.bus.replicated import Replicated
-from sandpiper.hub.bus.rooms import AGAIN_SECONDS, RoomLog
+from sandpiper.hub.bus.rooms import RoomLog
 from sandpiper.hub.bus.telling import BEAT_SECONDS, Telling
 from sandpiper.hub.effects import Amend, Claim, ForCluster, Open, Propose, Release, Save, Share, Shut
 from sandpiper.wire.hub import LOBBY
@@ -40,6 +39,8 @@ AWAY_SECONDS = 3.0  # without the bus after which nothing more is taken; shorter
 BEHIND_BYTES = 1024 * 1024  # waiting for the bus from which on guests are read less: two messages of the log
 LOOK_SECONDS = 30.0  # between two looks into each log, for what a server may have failed to tell
 DRAIN_SECONDS = 3.0  # for what was said before the hub ends
+END_SECONDS = 5.0  # for all that is to be kept, and for leaving, when the hub ends: as for one answer
+ASKED_SECONDS = 2.0  # that a room is followed after somebody asked for it: a password is hashed in a part of that
 BEGIN_TRIES = 3
 AWAY = "The hub cannot reach its cluster now, so nothing can be said; it tries again all the time."
 BACK = "The hub has reached its cluster again."
@@ -56,12 +57,14 @@ class Cluster:
         self.link = Link(settings, self._changed)
         self.nicks = Nicks(self.order.hub, self.link, self._is_ours)
         self.history = BusHistory(self)
+        self._keeping = Keeping(self.link, self.order)
         self._hall: Hall
         self._telling: Telling
         self._logs: dict[str, RoomLog] = {}
         self._opening: dict[str, list[tuple[Guest, Join]]] = {}
         self._shutting: dict[str, None] = {}
         self._saving: set[str] = set()
+        self._unsure = False  # others may have taken nicks of ours
         self._claiming: set[int] = set()
         self._away: asyncio.TimerHandle | None = None
         self._tasks: asyncio.TaskGroup
@@ -88,12 +91,11 @@ class Cluster:
         """
         self._hall = hall
         house = hall.house
-        house.guests.base = self.nicks.slot << 48 | secrets.randbits(15) << 32
-        house.guests.anonymous = (self.nicks.slot, MAX_HUBS)
+        self._number_guests()
+        self._telling = Telling(hall, self.order, self.link, self._begin)
         ready = asyncio.Event()
         self._life = asyncio.create_task(self._live(ready), name="hub bus")
         await ready.wait()
-        self._telling = Telling(hall, self.order, self.link, self._begin)
         await self._telling.open()
         await self.link.listen(self.link.names.to(self.order.hub), self._told)
         await self._telling.beat()
@@ -115,20 +117,32 @@ class Cluster:
         ):  # fmt: skip
             self._begin(task, f"bus {name}")
 
+    def _number_guests(self) -> None:
+        guests, slot = self._hall.house.guests, self.nicks.slot
+        if guests.anonymous != (slot, MAX_HUBS):
+            guests.base = slot << 48 | secrets.randbits(15) << 32
+            guests.anonymous = (slot, MAX_HUBS)
+
     @property
     def life(self) -> asyncio.Future[None]:
-        """Ends when the hub does not take part any more: by `aclose`, or by a mistake of ours."""
+        """Ends when the hub takes part no more: by `aclose`, by a mistake of ours, or because the bus refuses it."""
         assert self._life is not None
         return self._life
 
     async def _live(self, ready: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as self._tasks:
             ready.set()
-            await asyncio.Event().wait()  # until it is cancelled
+            await self.link.ended.wait()  # or until it is cancelled
+            raise BusAway("The bus has ended the connection for good.", hint="Its log says why; then start the hub.")
 
     def _begin(self, what: Coroutine[None, None, None], name: str) -> None:
-        task = self._tasks.create_task(what, name=name)
-        task.add_done_callback(_ended)
+        try:
+            task = self._tasks.create_task(what, name=name)
+        except RuntimeError:  # this hub does not take part any more, and is about to close
+            what.close()
+            log.debug("bus: %s is not begun any more", name)
+        else:
+            task.add_done_callback(_ended)
 
     async def drain(self) -> None:
         """Until what was said is in the log, if the bus takes it."""
@@ -158,19 +172,29 @@ class Cluster:
         """Leave the cluster: nicks are free, guests gone."""
         if self._away is not None:
             self._away.cancel()
-        if self._life is not None:
-            for name in tuple(self._logs):
-                if self._logs[name].replica.unsaved:
-                    await self._save(name)
-            await self._telling.close()
-        await self.nicks.end()
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                await self._leave()
+        except TimeoutError:
+            log.warning("what rooms are was not kept in time; it will be read from their logs")
         self.link.closing = True
         if self._life is not None:
             self._life.cancel()
             await asyncio.wait((self._life,))
+            if not self._life.cancelled() and (why := self._life.exception()) is not None:
+                log.error("this hub has left its cluster: %s", _reasons(why))
         await self.link.aclose()
         if self._server is not None:
             await self._server.aclose()
+
+    async def _leave(self) -> None:
+        """Tell the others, if they can be told."""
+        if self.away:
+            return
+        if self._life is not None:
+            await self._keeping.save_all(self._hall.house)
+            await self._telling.close()
+        await self.nicks.end()
 
     # ------------------------------------------------------------ the connection
 
@@ -181,8 +205,8 @@ class Cluster:
 
     @property
     def away(self) -> bool:
-        """The bus cannot be reached."""
-        return not self.link.there.is_set()
+        """The bus cannot be reached, or takes nothing."""
+        return self.link.stuck or not self.link.there.is_set()
 
     def _changed(self, there: bool) -> None:
         """The connection is lost, or back."""
@@ -193,10 +217,12 @@ class Cluster:
             self._away = None
         house, loop = self._hall.house, asyncio.get_running_loop()
         if not there:
-            log.warning("the bus is away; it is tried again all the time")
-            self._away = loop.call_later(AWAY_SECONDS, self._give_up)
+            how, after = ("stores nothing", 0.0) if self.link.stuck else ("is away", AWAY_SECONDS)
+            log.warning("the bus %s; it is tried again all the time", how)
+            self._away = loop.call_later(after, self._give_up)
             return
         log.info("the bus is back")
+        self._telling.back()
         if house.unkept:
             house.unkept = ""
             house.tell_all(Notice(BACK, self._hall.now().wall_ms // 1000, code="cluster"))
@@ -204,6 +230,8 @@ class Cluster:
         self._begin(self._return(), "bus return")
 
     def _give_up(self) -> None:
+        if self._hall.house.unkept:
+            return
         self._hall.house.unkept = AWAY
         self._hall.house.tell_all(Notice(AWAY, self._hall.now().wall_ms // 1000, code="cluster"))
         self._hall.wake()
@@ -220,14 +248,17 @@ class Cluster:
     async def _hold_lease(self) -> None:
         """Go on having the lease; if others may have taken nicks of ours, take them again or see who is faster."""
         try:
-            if await self.nicks.renew():
-                return
-            log.warning("this hub's lease was lost; its nicks are taken anew")
-            await self.nicks.begin()
-            for guest, _ in self.order.holders(self._hall.house):
-                if guest.open and not await self.nicks.take(guest, guest.nick):
-                    self.order.has_lost(self._hall.house, guest, self._hall.now())
-                    self._hall.wake()
+            if not await self.nicks.renew():
+                log.warning("this hub's lease was lost; its nicks are taken anew")
+                self._unsure = True  # until all were taken, whatever comes between
+                await self.nicks.begin()
+                self._number_guests()
+            if self._unsure:
+                for guest, _ in self.order.holders(self._hall.house):
+                    if guest.open and not await self.nicks.take(guest, guest.nick):
+                        self.order.has_lost(self._hall.house, guest, self._hall.now())
+                        self._hall.wake()
+                self._unsure = False
         except BusAway as exc:
             log.debug("bus: %s", exc)
 
@@ -244,7 +275,7 @@ class Cluster:
     async def _renew(self) -> None:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            if not self.away:
+            if self.link.there.is_set():
                 await self._hold_lease()
 
     async def _look(self) -> None:
@@ -253,6 +284,8 @@ class Cluster:
             for one in tuple(self._logs.values()):
                 if not self.away:
                     await one.look()
+            if not self.away:
+                await self._keeping.refresh(self._hall.house, tuple(self._logs))
 
     # ------------------------------------------------------------ what the order asks
 
@@ -265,13 +298,14 @@ class Cluster:
                     followed.propose(entry)
                 else:
                     log.error("something was proposed to a room that is not followed")
+                    self.order.unheard(self._hall.house, room, entry, TRY_AGAIN)
             case Share(room, event):
                 self._telling.share(room, event)
             case Open(guest, ask):
                 self._open(guest, ask)
             case Shut(room, closed):
                 if closed:
-                    self._begin(self._purge(room, closed), f"end of {token(room)}")
+                    self._begin(self._keeping.purge(self._hall.house, room, closed), f"end of {token(room)}")
                 if room not in (HOUSE, LOBBY):
                     self._shutting[room] = None
             case Save(room):
@@ -279,7 +313,7 @@ class Cluster:
                     self._saving.add(room)
                     self._begin(self._save(room), f"state of {token(room)}")
             case Amend():
-                self._begin(self._amend(effect), "change")
+                self._begin(self._keeping.amend(effect), "change")
             case Claim(guest, nick):
                 self._claiming.add(guest.number)
                 self._begin(self._claim(guest, nick), f"nick of guest {guest.number}")
@@ -307,8 +341,9 @@ class Cluster:
         why = ""
         try:
             if name in self._logs:
-                since = max((ask.since or 0) for _, ask in self._opening[name])
-                await self._logs[name].catch_up(min(since >> 10, self.replica_place(name) + (1 << 20)))
+                since = place_of(max((ask.since or 0) for _, ask in self._opening[name]))
+                # Whoever says to have seen what never was waits for nothing.
+                await self._logs[name].catch_up(min(since, await self.link.end(name)))
             elif self.away:
                 why = TRY_AGAIN
             else:
@@ -322,15 +357,15 @@ class Cluster:
                 self.order.refused(house, guest, why, name)
             else:
                 self.order.go_on(house, guest, ask, self._hall.now())
-        if name not in house.rooms and name in self._logs:
-            self._shutting[name] = None  # nobody has made it, after all
+        if name != LOBBY and (name not in house.rooms or not house.rooms[name].members):
+            self._shutting[name] = None  # nobody has made it, or may come in, after all
         self._hall.wake()
 
     async def _follow(self, name: str) -> None:
         followed = RoomLog(name, self._hall, self.order, self.link, self._begin)
-        self._logs[name] = followed
         try:
             await followed.open(self._telling.heard)
+            self._logs[name] = followed  # only now: whoever goes through them needs what it knows
             if name != HOUSE:
                 await self._telling.roll(name)
         except BaseException:
@@ -344,13 +379,15 @@ class Cluster:
         followed, room = self._logs.get(name), self._hall.house.rooms.get(name)
         if followed is None or name in self._opening or (room is not None and room.members):
             return
-        if not followed.idle or not followed.replica.open:
+        asked = self._hall.now().mono - followed.replica.asked < ASKED_SECONDS
+        if asked or not followed.idle or not followed.replica.open:
             self._shutting[name] = None
             return
         if followed.replica.unsaved:
             await self._save(name)
         room = self._hall.house.rooms.get(name)
         if name in self._opening or not followed.idle or (room is not None and room.members):
+            self._shutting[name] = None
             return
         del self._logs[name]
         self.order.shut(self._hall.house, name)
@@ -358,42 +395,8 @@ class Cluster:
         await followed.close()
 
     async def _save(self, name: str) -> None:
-        followed = self._logs.get(name)
         self._saving.discard(name)
-        if followed is None:
-            return
-        replica, house = followed.replica, self._hall.house
-        if name == HOUSE:
-            state = msgspec.structs.replace(replica.state(None), bans=house.bans.kept())
-        else:
-            state = replica.state(house.rooms.get(name))
-        unsaved, replica.unsaved = replica.unsaved, 0
-        try:
-            await self.link.rooms.put(token(name), encode(state))
-        except BusAway as exc:
-            replica.unsaved += unsaved
-            log.debug("bus: the state of a room was not kept: %s", exc)
-
-    async def _purge(self, name: str, seq: int) -> None:
-        try:
-            await self._save(name)
-            await self.link.purge(name, seq >> 10)
-        except BusAway as exc:
-            log.warning("what was said in a closed room may be in the log still: %s", exc)
-
-    async def _amend(self, what: Amend) -> None:
-        """Every hub stores it under the same name, and the server keeps one of them."""
-        kind = "v" if what.text is None else "e" if what.text else "r"
-        subject = self.link.names.changed(what.room, what.id, kind)
-        raw = msgspec.msgpack.encode((VERSION, what.id, what.seq, kind, what.text or ""))
-        while not self.link.closing:
-            await self.link.there.wait()
-            try:
-                await self.link.store(self.link.names.changes_stream, subject, raw, f"{subject}.{what.seq}")
-            except BusAway:
-                await asyncio.sleep(AGAIN_SECONDS)
-            else:
-                return
+        await self._keeping.save(self._hall.house, name)
 
     async def _claim(self, guest: Guest, nick: str) -> None:
         house = self._hall.house
@@ -431,6 +434,10 @@ class Cluster:
         if ousted is not None and guest is not None and guest.number == ousted.guest:
             house.cut(guest, "replaced", "You have come in anew elsewhere.", self._hall.now())
             self._hall.wake()
+
+
+def _reasons(exc: BaseException) -> str:
+    return "; ".join(map(_reasons, exc.exceptions)) if isinstance(exc, BaseExceptionGroup) else str(exc)
 
 
 def _ended(task: asyncio.Task[None]) -> None:

@@ -202,6 +202,10 @@ class Elsewhere:
         ]  # fmt: skip
         return behind + new
 
+    def back(self, now: Now) -> None:
+        """The bus was away, and nobody could be heard: hubs have all the time again to say something."""
+        self._heard = dict.fromkeys(self._heard, now.mono)
+
     def silent(self, house: House, now: Now, seconds: float) -> list[str]:
         """Forget hubs that were not heard of for so long; returns them."""
         gone = [hub for hub, heard in self._heard.items() if now.mono - heard > seconds]

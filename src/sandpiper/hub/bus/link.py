@@ -15,7 +15,7 @@ from typing_extensions import override
 from sandpiper.errors import ConfigError
 from sandpiper.hub.bus.address import TOKEN_VARIABLE
 from sandpiper.hub.bus.away import BusAway
-from sandpiper.hub.bus.cells import Cells
+from sandpiper.hub.bus.cells import LAST_PLACE, WRONG_PLACE, Cells
 from sandpiper.hub.bus.log import MAX_POSTED_BYTES, token
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ LEASE_SECONDS = 10.0  # after which the nicks of a hub that is gone are free
 READ_AT_ONCE = 256  # messages of a log in one answer
 READ_BYTES = 4 * 1024 * 1024  # and their bytes
 MAX_SUBJECTS = 250  # asked about in one request
+STUCK_SECONDS = 3.0  # in which nothing can be stored, though servers are there, after which they count as away
 NEEDS = (2, 11)  # the NATS server's version that can read many messages at once
 
 SERVER = re.compile(r"(nats|tls)://([^/@\s]+)")
@@ -118,6 +119,11 @@ class Link:
         self.names = Subjects(settings.prefix)
         self.there = asyncio.Event()
         """Set while the connection is there."""
+        self.ended = asyncio.Event()
+        """Set when the server has ended the connection so that it is not tried again."""
+        self.stuck = False
+        """The connection is there, but nothing that is said can be stored."""
+        self._failing = 0.0  # since when no message was stored, on the loop's clock; 0: the last one was
         self.closing = False
         self.waiting = 0
         """About how many bytes of all logs wait to be stored."""
@@ -160,6 +166,7 @@ class Link:
                     error_cb=self._failed,
                     disconnected_cb=self._lost,
                     reconnected_cb=self._back,
+                    closed_cb=self._end,
                     max_reconnect_attempts=-1,
                     reconnect_time_wait=RECONNECT_SECONDS,
                     ping_interval=PING_SECONDS,
@@ -241,7 +248,7 @@ class Link:
                     await self._jet.add_stream(stream)
                 except BadRequestError:
                     await self._jet.stream_info(stream.name)
-        self.rooms = await self._bucket(names.rooms_bucket, settings.keep_seconds)
+        self.rooms = await self._bucket(names.rooms_bucket)
         self.nicks = await self._bucket(names.nicks_bucket)
         self.hubs = await self._bucket(names.hubs_bucket, LEASE_SECONDS)
 
@@ -276,8 +283,31 @@ class Link:
             self._changed(False)
 
     async def _back(self) -> None:
+        self._failing, self.stuck = 0.0, False
         self.there.set()
         self._changed(True)
+
+    async def _end(self) -> None:
+        """The server has refused us, and nats-py does not try again: only a new start does."""
+        self.there.clear()
+        if not self.closing:
+            log.error("the bus has ended the connection for good: %s", self._last or "it does not say why")
+            self.ended.set()
+
+    def _stored(self) -> None:
+        """A message was stored."""
+        self._failing = 0.0
+        if self.stuck:
+            self.stuck = False
+            self._changed(True)
+
+    def _not_stored(self, began: float) -> None:
+        """A message that was sent at `began` was not."""
+        self._failing = self._failing or began
+        late = asyncio.get_running_loop().time() - self._failing >= STUCK_SECONDS
+        if late and not self.stuck and self.there.is_set():
+            self.stuck = True
+            self._changed(False)
 
     async def aclose(self) -> None:
         """End the connection."""
@@ -293,13 +323,38 @@ class Link:
         Raises:
             BusAway: it is not known whether it was stored; send it again.
         """
+        began = asyncio.get_running_loop().time()
         try:
             stored = await self._jet.publish(
                 subject, raw, timeout=ANSWER_SECONDS, stream=stream, headers={"Nats-Msg-Id": name}
             )
         except self._errors as exc:
+            self._not_stored(began)
             raise BusAway.of(exc) from exc
+        if self._failing:
+            self._stored()
         return stored.seq
+
+    async def amend(self, subject: str, raw: bytes, place: int) -> bool:
+        """Store a change if the last one with its subject is at `place` (0: there is none), else return False.
+
+        Raises:
+            BusAway: it is not known whether it was stored.
+        """
+        from nats.js.errors import APIError
+
+        headers = {LAST_PLACE: str(place)}
+        try:
+            await self._jet.publish(
+                subject, raw, timeout=ANSWER_SECONDS, stream=self.names.changes_stream, headers=headers
+            )
+        except APIError as exc:
+            if exc.err_code in WRONG_PLACE:
+                return False
+            raise BusAway.of(exc) from exc
+        except self._errors as exc:
+            raise BusAway.of(exc) from exc
+        return True
 
     async def say(self, subject: str, raw: bytes) -> None:
         """Tell whoever listens now. What is said while the connection is away is lost."""
@@ -309,8 +364,19 @@ class Link:
             except self._errors:
                 log.debug("bus: not said")
 
-    async def purge(self, room: str, place: int) -> None:
-        """What was said in a room before `place` is gone for good.
+    async def changes_end(self) -> int:
+        """The place of the newest of all changes.
+
+        Raises:
+            BusAway: it cannot be read now.
+        """
+        try:
+            return (await self._jet.stream_info(self.names.changes_stream)).state.last_seq
+        except self._errors as exc:
+            raise BusAway.of(exc) from exc
+
+    async def purge(self, room: str, place: int, changes: int) -> None:
+        """What was said in a room before `place`, and changed up to the place `changes` there, is gone for good.
 
         Raises:
             BusAway: it may be there still.
@@ -318,7 +384,7 @@ class Link:
         try:
             await self._jet.purge_stream(self.names.log_stream, subject=self.names.log(room), seq=place)
             changed = self.names.changed(room, 0, "x").removesuffix("0.x") + ">"
-            await self._jet.purge_stream(self.names.changes_stream, subject=changed)
+            await self._jet.purge_stream(self.names.changes_stream, subject=changed, seq=changes + 1)
         except self._errors as exc:
             raise BusAway.of(exc) from exc
 
@@ -362,6 +428,31 @@ class Link:
         """
         asked = {"multi_last": [self.names.log(room)], "up_to_seq": place}
         found = await self._get(self.names.log_stream, asked)
+        return found[-1] if found else None
+
+    async def end(self, room: str) -> int:
+        """The place of the newest message of a room's log, as the server knows it that orders them; 0: there is none.
+
+        Raises:
+            BusAway: it cannot be read now.
+        """
+        from nats.js.errors import NotFoundError
+
+        try:
+            found = await self._jet.get_last_msg(self.names.log_stream, self.names.log(room))
+        except NotFoundError:
+            return 0
+        except self._errors as exc:
+            raise BusAway.of(exc) from exc
+        return found.seq or 0
+
+    async def change(self, subject: str) -> Stored | None:
+        """The last change with this subject.
+
+        Raises:
+            BusAway: it cannot be read now.
+        """
+        found = await self._get(self.names.changes_stream, {"multi_last": [subject]})
         return found[-1] if found else None
 
     async def changes(self, room: str, seqs: Sequence[int]) -> list[Stored]:

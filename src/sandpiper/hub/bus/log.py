@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -177,6 +177,31 @@ def decode_state(raw: bytes) -> RoomState:
     if state.version != VERSION:
         raise BadLog("The state of a room is of another version of Sandpiper.")
     return state
+
+
+class Changed(NamedTuple):
+    """Line `seq` is not what the log says, as of line `as_of`: edited ("e"), retracted ("r"), or void ("v")."""
+
+    version: int
+    seq: int
+    as_of: int
+    kind: str
+    text: str
+
+
+def decode_change(raw: bytes) -> Changed:
+    """What is stored beside the log of a line.
+
+    Raises:
+        BadLog: it cannot be read.
+    """
+    try:
+        change = msgspec.msgpack.decode(raw, type=Changed)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        raise BadLog("A change of a line cannot be read.") from exc
+    if change.version != VERSION:
+        raise BadLog("A change of a line is of another version of Sandpiper.")
+    return change
 
 
 def lines_of(entries: Sequence[Entry]) -> int:

@@ -33,7 +33,7 @@ TRIES = 5  # at a key that others change at the same moment
 MAX_HUBS = 64  # of one cluster: so many kinds of anon-1234 there are
 RELEASE_AGAIN_SECONDS = 1.0  # before a nick that could not be released is released again
 ENDED_SECONDS = 60.0  # that a value which says nothing any more is still there
-MAX_RELEASES = 10_000  # nicks that wait to be released; more are left to the next who wants them
+MAX_RELEASES = 100_000  # nicks that wait to be released: five times what a hub has; none is taken while the bus is away
 
 
 class Holding(Struct, frozen=True):
@@ -80,7 +80,7 @@ class Nicks:
         """Which of the hubs this is, below `MAX_HUBS`."""
         self._link = link
         self._is_here = is_here
-        self._releases: dict[tuple[str, int], None] = {}
+        self._releases: dict[tuple[str, int], object] = {}  # each with a mark of its own, as it may be asked for anew
         self._released = asyncio.Event()
 
     # ------------------------------------------------------------ the lease
@@ -92,8 +92,11 @@ class Nicks:
             BusAway: the bus does not answer.
         """
         await self._link.hubs.put(f"hub.{self.hub}", b"1")
-        for slot in range(MAX_HUBS):
-            if await self._link.hubs.put(f"slot.{slot}", self.hub.encode(), 0):
+        for slot in sorted(range(MAX_HUBS), key=lambda slot: slot != self.slot):  # that which it had, if it is free
+            found = await self._link.hubs.get(f"slot.{slot}") if slot == self.slot else None
+            ours = found is not None and found.raw == self.hub.encode()
+            before = found.revision if found is not None and ours else 0
+            if await self._link.hubs.put(f"slot.{slot}", self.hub.encode(), before):
                 self.slot = slot
                 return
         raise BusAway(f"There are {MAX_HUBS} hubs in this cluster already.", hint="End one of them.")
@@ -105,9 +108,11 @@ class Nicks:
             BusAway: the bus does not answer.
         """
         there = await self._link.hubs.get(f"hub.{self.hub}")
+        slot = await self._link.hubs.get(f"slot.{self.slot}")
+        if there is None or not there.raw or slot is None or slot.raw != self.hub.encode():
+            return False
         await self._link.hubs.put(f"hub.{self.hub}", b"1")
-        await self._link.hubs.put(f"slot.{self.slot}", self.hub.encode())
-        return there is not None and there.raw != b""
+        return await self._link.hubs.put(f"slot.{self.slot}", self.hub.encode(), slot.revision)
 
     async def end(self) -> None:
         """Give the lease back: all nicks of this hub are free."""
@@ -127,6 +132,7 @@ class Nicks:
             BusAway: the bus does not answer.
         """
         number, key = guest.number, bytes(guest.key or b"")
+        self._releases.pop((fold(nick), number), None)  # it wants again what it had given back
         place = f"nick.{nick_token(fold(nick))}"
         for _ in range(TRIES):
             found = await self._link.nicks.get(place)
@@ -187,7 +193,7 @@ class Nicks:
     def release(self, folded: str, number: int) -> None:
         """The guest of ours with this number does not need this nick any more."""
         if len(self._releases) < MAX_RELEASES:
-            self._releases[folded, number] = None
+            self._releases[folded, number] = object()
             self._released.set()
 
     async def keep_releasing(self) -> None:
@@ -195,21 +201,25 @@ class Nicks:
         while True:
             await self._released.wait()
             self._released.clear()
-            for folded, number in list(self._releases):
+            for place, mark in list(self._releases.items()):
                 try:
-                    await self._release(folded, number)
+                    await self._release(place, mark)
                 except BusAway:
                     self._released.set()
                     await asyncio.sleep(RELEASE_AGAIN_SECONDS)
                     break
-                self._releases.pop((folded, number), None)
+                if self._releases.get(place) is mark:
+                    del self._releases[place]
 
-    async def _release(self, folded: str, number: int) -> None:
+    async def _release(self, what: tuple[str, int], mark: object) -> None:
+        folded, number = what
         place = f"nick.{nick_token(folded)}"
         found = await self._link.nicks.get(place)
         before = decode(found.raw, Holding) if found is not None else None
         if found is None or before is None or (before.hub, before.guest) != (self.hub, number):
             return
+        if self._releases.get(what) is not mark:
+            return  # it was taken again meanwhile
         # It is there for a moment yet when it is nobody's, so that who changes it sees that it was changed.
         free = _encode(Holding("", 0, b"", before.owner, before.nick))
         await self._link.nicks.put(place, free, found.revision, None if before.owner else ENDED_SECONDS)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 from msgspec.structs import replace
 from typing_extensions import override
 
 from sandpiper.errors import StoreError
 from sandpiper.hub.bus.away import BusAway
-from sandpiper.hub.bus.log import VERSION, BadLog, Begun, Change, Ruled, Talk, decode_posted, number, place_of
+from sandpiper.hub.bus.log import BadLog, Begun, Change, Ruled, Talk, decode_change, decode_posted, number, place_of
 from sandpiper.hub.bus.replica import MARK_LINES
 from sandpiper.hub.history import History, LinesBefore, Stored
 from sandpiper.hub.ruling import Closed
@@ -19,7 +20,7 @@ from sandpiper.wire.hub.answers import Edited, Said
 from sandpiper.wire.hub.lines import encode_answers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from sandpiper.hub.bus import link
     from sandpiper.hub.bus.cluster import Cluster
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from sandpiper.wire.ids import PeerKey
 
 MAX_STEPS = 64  # back through the log for one page: more means a log that is not as we write it
+MAX_PAGES = 4  # that are being read at once, the others wait for them: each has some ten MiB in hand meanwhile
+MAX_HELD_BYTES = 4 * 1024 * 1024  # of the log in hand for one page: four pages' worth, or eight messages of the log
 _AWAY = "The cluster's bus is away: what is said waits."
 
 
@@ -42,6 +45,7 @@ class BusHistory(History):
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._turns = asyncio.Semaphore(MAX_PAGES)
 
     @property
     @override
@@ -105,7 +109,8 @@ class BusHistory(History):
     @override
     async def read(self, room: str, epoch: str, before: int, limit: int) -> LinesBefore:
         try:
-            return await self._read(room, before, limit)
+            async with self._turns:
+                return await self._read(room, before, limit)
         except (BusAway, BadLog) as exc:
             raise StoreError(f"The cluster's log cannot be read: {exc}") from exc
 
@@ -121,40 +126,48 @@ class BusHistory(History):
                 return LinesBefore((), False)
             start = decode_posted(last.raw).back or 1
         found: list[Kept] = []
-        more = True
+        more, held = True, 0
         for _ in range(MAX_STEPS):
-            lines, back, begins = _lines_of(await self._messages(room, start, upto), room)
+            messages, whole = await self._messages(room, start, upto)
+            lines, back, begins = _lines_of(messages, room)
             found[:0] = [one for one in lines if not before or one.seq < before]
-            more = not begins and start > 1 and back != start
-            if len(found) > limit or not more:
+            more = not begins and (not whole or (start > 1 and back != start))
+            held += sum(len(one.raw) for one in messages) if lines else 0
+            if len(found) > limit or held > MAX_HELD_BYTES or not more:
                 break
-            upto, start = start - 1, back or 1
+            if whole:
+                upto, start = start - 1, back or 1
+            else:
+                upto = messages[0].place - 1
         changes = await self._changes(room, found)
         left = [_as_now(one, changes) for one in found if one.seq not in changes.void]
         raw = encode_answers(left[-limit:]).splitlines() if left else []
         return LinesBefore(tuple(raw), len(left) > limit or more)
 
-    async def _messages(self, room: str, start: int, upto: int) -> list[link.Stored]:
-        found: list[link.Stored] = []
+    async def _messages(self, room: str, start: int, upto: int) -> tuple[Sequence[link.Stored], bool]:
+        """(the messages from `start` to `upto`, whether these are all): the last ones if there are too many bytes."""
+        found: deque[link.Stored] = deque()
+        held, whole = 0, True
         while start <= upto:
             part = await self._cluster.link.read(room, start)
-            found += [one for one in part if one.place <= upto]
+            for one in part:
+                if one.place <= upto:
+                    found.append(one)
+                    held += len(one.raw)
+            while held > MAX_HELD_BYTES and len(found) > 1:
+                held -= len(found.popleft().raw)
+                whole = False
             if not part or part[-1].place > upto:
                 break
             start = part[-1].place + 1
-        return found
+        return found, whole
 
     async def _changes(self, room: str, lines: Iterable[Kept]) -> _Changes:
-        wanted = {one.seq for one in lines if isinstance(one, Said)}
-        wanted |= {one.id for one in lines if isinstance(one, Edited)}
+        lines = tuple(lines)
+        wanted = {one.seq for one in lines} | {one.id for one in lines if isinstance(one, Edited)}
         changes = _Changes({}, set(), set())
         for stored in await self._cluster.link.changes(room, sorted(wanted)):
-            try:
-                version, seq, _, kind, text = msgspec.msgpack.decode(stored.raw, type=tuple[int, int, int, str, str])
-            except msgspec.MsgspecError as exc:
-                raise BadLog("A change of a line cannot be read.") from exc
-            if version != VERSION:
-                raise BadLog("A change of a line is of another version of Sandpiper.")
+            _, seq, _, kind, text = decode_change(stored.raw)
             if kind == "e":
                 changes.texts[seq] = text
             else:

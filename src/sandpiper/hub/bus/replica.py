@@ -6,7 +6,7 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from sandpiper.hub.bus.log import VERSION, RoomState, place_of
+from sandpiper.hub.bus.log import MAX_LINES, VERSION, RoomState, place_of
 from sandpiper.hub.limits import MAX_CLIENT_IDS
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ class Replica:
     """Follows one log. `place` is the last of its messages that was taken."""
 
     __slots__ = (
-        "_ids", "_lines", "_marks", "_ordinal", "_turns", "base", "hub", "name", "open", "place", "turn", "unsaved",
+        "_again", "_ids", "_lines", "_marks", "_ordinal", "_turns", "asked", "base", "hub", "name", "open", "place",
+        "turn", "unsaved",
     )  # fmt: skip
 
     def __init__(self, hub: str, name: str, state: RoomState | None = None) -> None:
@@ -37,8 +38,11 @@ class Replica:
         self.turn = 0
         """Of this hub's messages, the last one."""
         self.unsaved = 0
-        self._ids: dict[str, tuple[int, int]] = {}  # (how many with an id there were before, number)
-        self._ordinal = 0
+        self.asked = float("-inf")
+        """When a guest wanted to come in last, in seconds."""
+        self._ids: dict[str, tuple[int, int]] = {}  # (how many lines there were up to its message, number)
+        self._ordinal = 0  # of lines, with an id or without: as marks count them, by which hubs load a room
+        self._again: dict[str, int] = {}  # as `_turns`, of what is read again though the state has it
         self._turns: dict[str, int] = dict(state.turns) if state is not None else {}
         self._marks: deque[int] = deque(maxlen=MAX_MARKS)
         self._lines = MARK_LINES  # since the last mark
@@ -52,11 +56,13 @@ class Replica:
             self._marks.append(place)
             self._lines = 0
         self._lines += lines
-        before = self._turns.pop(posted.hub, 0)
-        self._turns[posted.hub] = max(before, posted.turn)
-        if len(self._turns) > MAX_TURNS:
-            del self._turns[next(iter(self._turns))]
-        return posted.turn > before or place <= self.base
+        self._ordinal += lines
+        turns = self._turns if place > self.base else self._again
+        before = turns.pop(posted.hub, 0)
+        turns[posted.hub] = max(before, posted.turn)
+        if len(turns) > MAX_TURNS:
+            del turns[next(iter(turns))]
+        return posted.turn > before
 
     def said(self, nick: str, client_id: str) -> int:
         """The number under which `nick` has said this; 0: it has not, of late."""
@@ -68,13 +74,13 @@ class Replica:
         """It is said now."""
         self._ids.pop(f"{nick} {client_id}", None)
         self._ids[f"{nick} {client_id}"] = (self._ordinal, seq)
-        self._ordinal += 1
         if len(self._ids) > 2 * MAX_CLIENT_IDS:  # seldom: it takes a while
-            self._ids = dict(islice(self._ids.items(), len(self._ids) - MAX_CLIENT_IDS, None))
+            self._ids = dict(islice(self._ids.items(), len(self._ids) - MAX_CLIENT_IDS - MAX_LINES, None))
 
     def begin(self) -> None:
         """All that was in the log was taken."""
         self.open = True
+        self._again.clear()
         self.turn = self._turns.get(self.hub, 0)
 
     def forget(self) -> None:

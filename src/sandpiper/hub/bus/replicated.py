@@ -18,8 +18,7 @@ from sandpiper.hub.bus.replica import SAVE_EVERY, Replica
 from sandpiper.hub.effects import Amend, Claim, Open, Propose, Release, Save, Share, Shut
 from sandpiper.hub.guests import fold
 from sandpiper.hub.history import KeptRoom
-from sandpiper.hub.house import Full
-from sandpiper.hub.limits import MAX_BATCH
+from sandpiper.hub.limits import MAX_BATCH, Full
 from sandpiper.hub.order import Order
 from sandpiper.hub.pace import Allowance
 from sandpiper.hub.rooms import Room
@@ -71,6 +70,10 @@ class Replicated(Order):
             house.do(Propose(room.name, Talk(guest.number, guest.key or b"", nick, now.wall_ms // 1000, part)))
 
     @override
+    def said(self, guest: Guest, room: Room, client_id: str) -> int:
+        return self.replicas[room.name].said(guest.nick, client_id)
+
+    @override
     def put(self, house: House, guest: Guest, room: Room, kept: Callable[[int], Kept]) -> None:
         change = kept(0)
         assert not isinstance(change, Said)
@@ -89,11 +92,14 @@ class Replicated(Order):
 
     @override
     def has(self, house: House, guest: Guest, name: str, ask: Join, now: Now) -> bool:
-        replica = self.replicas.get(name)
+        replica, room = self.replicas.get(name), house.rooms.get(name)
         if replica is not None and replica.open:
+            replica.asked = now.mono
             # Whoever comes from another hub may have seen more than has come here yet.
             if guest.number in self._sure or ask.since is None or place_of(ask.since) <= replica.place:
                 return True
+            if room is not None and guest in room.members:
+                return True  # it is told everything as it comes
         elif len(self.replicas) >= house.settings.rooms:
             raise Full(f"There are {len(self.replicas)} rooms, and no more are opened.", code="too_many_rooms")
         guest.waiting = True
@@ -106,6 +112,10 @@ class Replicated(Order):
             house.refuse(guest, "busy", house.unkept, room=name)
             return False
         guest.waiting = True
+        replica = self.replicas.get(name)
+        if replica is None or not replica.open:  # it was let go of while a password was hashed
+            house.do(Open(guest, ask))
+            return False
         self._guests[guest.number] = guest
         self._joining[guest.number] = (ask, lock)
         epoch = f"{house.rng.getrandbits(40):010x}"
@@ -234,7 +244,11 @@ class Replicated(Order):
     def apply(self, house: House, replica: Replica, place: int, posted: Posted, now: Now) -> None:
         """The next message of a log."""
         old = place <= replica.base  # its state is known; what was said is still news
-        if not replica.take(place, posted, lines_of(posted.entries)):
+        lines = lines_of(posted.entries)
+        if not replica.take(place, posted, lines):
+            # It was sent again though it had arrived: pages leave out what stands there a second time.
+            for index in range(lines if replica.name != HOUSE and not old else 0):
+                house.do(Amend(replica.name, number(place, index), number(place, index), None))
             return
         ours, index, changed = posted.hub == self.hub, 0, False
         for entry in posted.entries:
@@ -242,6 +256,11 @@ class Replicated(Order):
             index += len(entry.lines) if type(entry) is Talk else 1
             self._entry(house, replica, seq, entry, now, ours=ours, old=old)
             changed = changed or isinstance(entry, _STATE) or (type(entry) is Change and type(entry.kept) is TopicSet)
+        room = house.rooms.get(replica.name)
+        if room is not None and not replica.open:
+            # Nobody is in it yet, so that this is for its tail alone. It is no news that would be counted as such.
+            for _ in room.seal(now.wall_ms // 1000):
+                pass
         if replica.unsaved >= 2 * SAVE_EVERY or (ours and replica.open and (changed or replica.unsaved >= SAVE_EVERY)):
             house.do(Save(replica.name))
 
@@ -260,7 +279,9 @@ class Replicated(Order):
                 if not old:
                     self._begin(house, replica.name, room, entry, now)
                     if guest is not None:
-                        self._enter(house, guest, now)
+                        self._enter(house, guest, house.rooms[replica.name], now)
+                    if ours and not house.rooms[replica.name].members:
+                        house.do(Shut(replica.name))  # whoever wanted to come in is gone, or may not
             case Ruled(_, what):
                 if not old and (room is not None or replica.name == HOUSE):
                     ruling.carry_out(house, guest, room, what, now)
@@ -314,12 +335,19 @@ class Replicated(Order):
             room.makers.clear()
             house.put_in_charge(room, begun.guest, PeerKey(begun.key) if begun.key else None)
 
-    def _enter(self, house: House, guest: Guest, now: Now) -> None:
+    def _enter(self, house: House, guest: Guest, room: Room, now: Now) -> None:
         """Go on with the join for which the room was begun."""
         ask, lock = self._joining.pop(guest.number, (None, b""))
         guest.waiting = False
         if ask is not None and guest.open:
-            answering.unlocked(house, guest, ask, lock, True, now)
+            # An operator of the hub needs no password, so that it has none to compare.
+            answering.unlocked(house, guest, ask, room.lock if house.is_operator(guest) else lock, True, now)
+
+    def unheard(self, house: House, room: str, entry: Entry, text: str) -> None:
+        """Something was proposed to a room that is not followed any more: it will never come back."""
+        guest = self._guests.get(entry.guest)
+        if guest is not None:
+            self.refused(house, guest, text, room)
 
     def refused(self, house: House, guest: Guest, text: str, room: str = "") -> None:
         """What a guest waits for cannot be had now."""

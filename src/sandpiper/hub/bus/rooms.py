@@ -41,12 +41,15 @@ log = logging.getLogger(__name__)
 AGAIN_SECONDS = 0.25  # before a message that may not have arrived is sent again
 BEHIND_SECONDS = 0.05  # before a log is read again that should have more already: a copy of it lags
 BEHIND_TRIES = 20
+STOP_BYTES = 8 * 1024 * 1024  # waiting for the bus from which on guests are read no more: as with a disk that is late
 
 
 class Hall(Protocol):
     """What the bus needs of the chat that it belongs to."""
 
     house: House
+    stopped: bool
+    """Guests are not read."""
 
     def now(self) -> Now:
         """This moment."""
@@ -108,8 +111,8 @@ class RoomLog:
 
     @property
     def idle(self) -> bool:
-        """Nothing is on its way."""
-        return self.resting.is_set()
+        """Nothing is on its way, neither there nor back."""
+        return self.resting.is_set() and self.replica.place >= self._until
 
     # ------------------------------------------------------------ out
 
@@ -118,6 +121,8 @@ class RoomLog:
         size = size_of(entry)
         self._link.waiting += size
         self.wanted.append((entry, size))
+        if self._link.waiting > STOP_BYTES:
+            self._hall.stopped = True
         if self.resting.is_set():
             self.resting.clear()
             self._begin(self._send(), f"log of {token(self.name)}")
@@ -131,6 +136,8 @@ class RoomLog:
                 posted = Posted(VERSION, replica.hub, replica.turn, replica.back, entries)
                 await self._store(encode(posted), f"{replica.hub}.{token(self.name)}.{replica.turn}")
                 self._link.waiting -= size
+                if self._hall.stopped and self._link.waiting <= STOP_BYTES:
+                    self._hall.stopped = False
         finally:
             self.resting.set()
 
@@ -162,11 +169,12 @@ class RoomLog:
             await self._link.there.wait()
             try:
                 names = self._link.names
-                await self._link.store(names.log_stream, names.log(self.name), raw, name)
+                place = await self._link.store(names.log_stream, names.log(self.name), raw, name)
             except BusAway as exc:
                 log.debug("bus: a message is sent again: %s", exc)
                 await asyncio.sleep(AGAIN_SECONDS)
             else:
+                self._until = max(self._until, place)
                 return
 
     # ------------------------------------------------------------ in

@@ -110,6 +110,10 @@ class Telling:
         # Of what waits to be told, this is the outcome; told again it changes nothing.
         await self._tell(name, [inside(guest, room) for guest in members] if room is not None else [], whole=True)
 
+    def back(self) -> None:
+        """The bus was away: other hubs could not be heard."""
+        self._order.others.back(self._hall.now())
+
     async def beat(self) -> None:
         """Say that this hub is there, and which rooms it has guests in; forget hubs that say nothing."""
         house = self._hall.house
