@@ -349,11 +349,11 @@ from sandpiper.faces.tui import chat
 from sandpiper.faces.tui.views import Said
 
 class Broken(chat.Chat):
-    def take(self, update):
+    def take(self, update, **piece):
         if isinstance(update, Said) and not update.messages[0].text.startswith("harmless"):
             local_variable = update.messages[0].text
             raise RuntimeError("this was broken on purpose")
-        super().take(update)
+        super().take(update, **piece)
 
 from sandpiper.faces.tui import app
 app.Chat = Broken

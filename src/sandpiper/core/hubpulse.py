@@ -7,7 +7,7 @@ from typing import Literal
 PING_SECONDS = 45.0  # silence of the hub after which it is pinged; it pings us after 30 s, so this is seldom needed
 SILENCE_SECONDS = 75.0  # silence after which it is gone
 MEASURE_SECONDS = 60.0  # between two measures of the round trip: it is looked at, not acted on
-DOUBT_SECONDS = 6.0  # for any line to come when the network has changed under us: a far tunnel answers within two
+DOUBT_SECONDS = 6.0  # for an answer to come when the network has changed under us: a far tunnel answers within two
 
 
 class Pulse:
@@ -18,7 +18,8 @@ class Pulse:
         """The last one that was measured, in seconds."""
         self._heard = now
         self._pinged = False  # because of its silence
-        self._gone_at: float | None = None  # unless it says something before: there is reason to doubt
+        self._gone_at: float | None = None  # unless it answers before: there is reason to doubt
+        self._doubted = 0  # the first ping whose answer ends the doubt
         self._measure_at = now + MEASURE_SECONDS
         self._sent: tuple[int, float] | None = None  # the ping whose answer is awaited, and since when
         self._n = 0
@@ -50,14 +51,19 @@ class Pulse:
 
     def pong(self, n: int, now: float) -> None:
         """It was answered."""
+        if n >= self._doubted:
+            self._gone_at = None
         if self._sent is not None and self._sent[0] == n:
             self.round_trip = now - self._sent[1]
             self._sent = None
 
     def heard(self, now: float) -> None:
         """Something came."""
-        self._heard, self._pinged, self._gone_at = now, False, None
+        self._heard, self._pinged = now, False
 
     def doubt(self, now: float) -> None:
-        """The network has changed, or the machine has slept: it is gone unless it says something soon."""
-        self._gone_at = now + DOUBT_SECONDS
+        """The network has changed, or the machine has slept: it is gone unless it answers the next ping soon.
+
+        Other lines prove nothing: they may have come before, and wait in the socket.
+        """
+        self._gone_at, self._doubted = now + DOUBT_SECONDS, self._n + 1
