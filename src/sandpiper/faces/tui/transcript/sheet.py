@@ -57,6 +57,8 @@ class Sheet:
         self.at_start = False
         self.at_end = False
         self.filled = False
+        self.answered: set[bytes] = set()
+        """Ids of messages that entries answer; some of those entries may be gone."""
         self.ahead: set[RecordId] = set()  # messages that are not in their place yet: they count as not seen
         self._newest: Place | None = None  # of all messages that were told, at hand or not
         self._floor: Place | None = None  # below it the sheet was cleared, and has not been read again
@@ -271,14 +273,24 @@ class Sheet:
             index = bisect_left(self.entries, entry.place, key=_place)
         self.entries.insert(index, entry)
         self._places[entry.id] = entry.place
+        self._note_answers((entry,))
         self._blocks.insert(index, _NOTHING)
         self._recompose(index, index + 2)
 
     def _splice(self, index: int, entries: list[Entry]) -> None:
         self.entries[index:index] = entries
         self._places.update((entry.id, entry.place) for entry in entries)
+        self._note_answers(entries)
         self._blocks[index:index] = [_NOTHING] * len(entries)
         self._recompose(index, index + len(entries) + 1)
+
+    def _note_answers(self, entries: Iterable[Entry]) -> None:
+        self.answered.update(
+            one.message.reply_to for one in entries if one.message is not None and one.message.reply_to
+        )
+        if len(self.answered) > 2 * (MAX_ENTRIES + SLACK):  # of entries that were let go of, too
+            self.answered.clear()
+            self._note_answers(self.entries)
 
     def _remove(self, index: int) -> None:
         self._drop(index, index + 1)

@@ -201,6 +201,8 @@ class Sheets:
             self._far.popitem(last=False)
 
     def _quote_again(self, sheet: Sheet, ids: Collection[RecordId]) -> None:
+        if sheet.answered.isdisjoint(ids):
+            return
         for entry in sheet.entries:
             if entry.message is not None and entry.message.reply_to in ids:
                 sheet.compose_one(entry.id)
