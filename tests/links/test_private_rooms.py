@@ -35,11 +35,16 @@ class Running:
         settings = NodeSettings(ports=range(0, 1), hosts=("127.0.0.1",), multicast=False, peers=peers)
         self.node: Node = Node(who, name, folder / f"{name}.db", settings)
         self.told: list[NodeNotice] = []
+        self.too_early: list[str] = []  # texts that were told before they were on disk
         self._changed = asyncio.Event()
         self.node.subscribe(self._hear)
 
     def _hear(self, notice: NodeNotice) -> None:
         self.told.append(notice)
+        if isinstance(notice, Accepted) and isinstance(notice.record.body, Text):
+            with self.node.reader() as reader:  # it sees only what is committed, like another program
+                if notice.record.id not in {message.id for message in reader.page(notice.record.room)}:
+                    self.too_early.append(notice.record.body.text)
         self._changed.set()
 
     async def until(self, holds: Callable[[], object]) -> None:
@@ -74,6 +79,7 @@ async def test_a_private_room_lives_over_links_and_restarts_and_a_kick_ends_it_f
             await ann.until(lambda: ann.texts() == ["hello"])
             ann.node.post(room, Text("hi"))
             await owner.until(lambda: "hi" in owner.texts())
+            assert owner.too_early == ann.too_early == []
         ann = Running(ANN, "ann", tmp_path, owner)
         await running.enter_async_context(ann.node)
         assert ann.private(room).name == "birds"

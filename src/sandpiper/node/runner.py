@@ -180,9 +180,8 @@ class Runner:
                     raw = encode_frame(frame)
                     for peer in peers:
                         self.links.send(peer, raw)
-                case Accepted(mine=mine):
-                    if mine:
-                        history.commit()
+                case Accepted():
+                    history.commit()
                     self.tell(effect)
                 case Serve():
                     history.commit()
