@@ -40,7 +40,7 @@ class Membership:
     def saved(self, *, joined: bool) -> list[Effect]:
         """Keep, and tell, that we are in this room or not."""
         room = self.room
-        secret = (room.secret,) if isinstance(room, PrivateRoom) else ()
+        secret = (room.secret, room.lock, room.relay) if isinstance(room, PrivateRoom) else ()
         return [
             SaveRoom(room.id, room.name, room.kind, room.peer, joined, *secret),
             RoomChanged(room.id, room.name, room.kind, room.peer, joined),

@@ -155,7 +155,8 @@ class Member(Event, frozen=True, kw_only=True):
 
 
 class Room(Event, frozen=True, kw_only=True):
-    """We are in a room now, or no longer. `kind`: how it admits. `peer`: the other member of a direct room.
+    """We are in a room now, or no longer. `kind`: how it admits. `peer`: the other member of a direct room. `code`: one
+    was made with which others may join a private room; a further one is a further event.
 
     `sandpiper rooms` gives the number of stored `messages` and the time of the `last`, too; a chat leaves them null.
     """
@@ -166,6 +167,7 @@ class Room(Event, frozen=True, kw_only=True):
     kind: Literal["open", "direct", "private", "hub"]
     peer: str | None = None
     topic: str = ""
+    code: str | None = None
     messages: int | None = None
     last: str | None = None
 

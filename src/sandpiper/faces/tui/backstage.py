@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sandpiper.faces.context import Context
-    from sandpiper.faces.settings import TuiSettings
+    from sandpiper.faces.settings import Entering, TuiSettings
     from sandpiper.faces.spans import Line
     from sandpiper.faces.tui.telling import Telling
     from sandpiper.faces.tui.views import Ask, Update
@@ -271,6 +271,11 @@ class NodeBackstage:
             room = node.join(room_name)
             if self._settings.hub:
                 room = node.connect_hub(parse_hub(self._settings.hub))
+            if self._settings.entering is not None:
+                entered = await self._entered(node, self._settings.entering)
+                if entered is None:  # somebody ended this first
+                    return
+                room = entered
             given = Given(self._settings.password)
             telling = Telling(node, profile, self._put, quiet=self._settings.quiet)
 
@@ -283,6 +288,22 @@ class NodeBackstage:
                 heard(notice)
             await telling.begin(room)
             await self._work(node, profile, telling, failed)
+
+    async def _entered(self, node: Node, entering: Entering) -> RoomId | None:
+        """The private room to begin in, once we are in it; None: it is ended before that.
+
+        Raises:
+            SandpiperError: it could not be made, or did not let us in.
+        """
+        from sandpiper.faces.incode import enter
+
+        entry = asyncio.create_task(enter(node, entering), name="enter")
+        try:
+            await asyncio.wait((entry, self._stopping), return_when=asyncio.FIRST_COMPLETED)
+            return entry.result() if entry.done() else None
+        finally:
+            entry.cancel()
+            await asyncio.gather(entry, return_exceptions=True)
 
     async def _work(self, node: Node, profile: Profile, telling: Telling, failed: asyncio.Future[None]) -> None:
         """Do what is asked for and tell what happens, until somebody or something ends it."""
