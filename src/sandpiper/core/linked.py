@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from sandpiper.core.limits import FRAME_BURST, FRAME_RATE, HEADS_A_FRAME, PUSH_BURST, PUSH_RATE
 from sandpiper.core.rate import Bucket
-from sandpiper.wire.admission import LinkFrame
 from sandpiper.wire.frames import Fetch, Heads, Want
 
 if TYPE_CHECKING:
     from sandpiper.core.events import Now, PathKind
+    from sandpiper.wire.admission import LinkFrame
     from sandpiper.wire.ids import RoomTag
 
 

@@ -29,7 +29,7 @@ from sandpiper.wire.meeting import (
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from sandpiper.core.rendezvous import RoomName, RvNotice
     from sandpiper.wire.ids import PeerKey, RoomId
@@ -75,7 +75,7 @@ class Wanted(Struct, frozen=True):
     we look for.
     """
 
-    tags: Mapping[bytes, RoomId] = {}
+    tags: dict[bytes, RoomId] = {}
     answered: frozenset[str] = frozenset()
     sought: frozenset[str] = frozenset()
 

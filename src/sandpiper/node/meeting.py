@@ -138,7 +138,7 @@ class Meetings:
         for room in self._run.engine.rooms():
             if not isinstance(room, PrivateRoom) or not room.roster.admits(self._me):
                 continue
-            codes = self._run.codes.nameplates(room.id, now)
+            codes = (*self._run.codes.nameplates(room.id, now), *self._run.codes.shut(room.id, now))
             for relay in self.relays_of(room):
                 name = str(relay)
                 _, before = out.get(name, (relay, Wanted()))
