@@ -98,11 +98,15 @@ def test_a_code_leads_into_a_room_and_both_come_back_without_one(tmp_path: Path,
             assert all(event["room"] == "#birds" for event in guest.of("message"))
             assert guest.ready().of("ready")[0]["rooms"] == ["#general", "#birds"]
     # Without a code, and without naming the relay: it is remembered with the room.
-    with Person("alice", alice, "--room", "general") as host, Person("bob", bob, "--room", "general") as guest:
+    with Person("alice", alice, "--room", "birds") as host, Person("bob", bob) as guest:
         host.meets("bob", "relay")
         guest.meets("alice", "relay")
-        host.say("/join birds")
-        assert "#birds" in host.ready().of("ready")[0]["rooms"]
+        host.say("here again")
+        guest.shows("here again", 30)
+        guest.say("/join #birds", "me too")
+        host.shows("me too", 30)
+        assert {event["room"] for event in (*host.of("message"), *guest.of("message"))} == {"#birds"}
+        assert host.of("ready")[0]["rooms"] == ["#general", "#birds"]
 
 
 def test_wrong_words_are_refused_and_three_of_them_burn_the_code(tmp_path: Path, relay: Relayed) -> None:

@@ -14,6 +14,7 @@ from msgspec import Struct
 from sandpiper.core.backoff import Backoff
 from sandpiper.core.rendezvous import Came, Offline, Registered, SignalCame, Went
 from sandpiper.crypto.meeting import NONCE_BYTES, Seal
+from sandpiper.wire.ids import PeerKey, RoomId
 from sandpiper.wire.meeting import (
     BRIDGE_TOKEN_BYTES,
     Answers,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sandpiper.core.rendezvous import RoomName, RvNotice
-    from sandpiper.wire.ids import PeerKey, RoomId
     from sandpiper.wire.meeting import RoomSignal
 
 RETRY_FIRST, RETRY_MOST = 0.25, 30.0  # seconds before a bridge is tried (again); a link on the LAN may come first

@@ -31,6 +31,14 @@ async def enter(node: Node, entering: Entering) -> RoomId:
     return await node.codes.create(check_room_name(entering.create or DEFAULT_NAME), entering.password.text)
 
 
+def go_to(node: Node, name: str) -> RoomId:
+    """The room of this name (normalised): a private one that we are in, or else the open one, which is joined."""
+    for room in node.rooms():
+        if room.kind == "private" and room.name == name:
+            return room.id
+    return node.join(name)
+
+
 def as_code(text: str) -> Code | None:
     """The code that somebody typed where a room is named; None: it is the name of a room."""
     try:

@@ -11,7 +11,7 @@ from sandpiper.core.events import Accepted, Delivered, PeerChanged, RoomChanged
 from sandpiper.errors import LocalProtocolError, SandpiperError
 from sandpiper.faces.commands import Call, execute, parse
 from sandpiper.faces.context import Context
-from sandpiper.faces.incode import enter
+from sandpiper.faces.incode import enter, go_to
 from sandpiper.faces.onhubs import PASSWORD, Given, is_hub_room, unlock
 from sandpiper.faces.people import PLAIN_ROOM, PLAIN_ROOM_NAME, People
 from sandpiper.faces.pipes import Pipes
@@ -76,7 +76,7 @@ async def run(
             async with node:
                 if node_settings.plain:
                     node.join(PLAIN_ROOM_NAME)  # the old dialect knows no other
-                room = node.join(room_name)
+                room = go_to(node, room_name)
                 if settings.entering is not None:
                     entered = await face.entered(settings.entering)
                     if entered is None:  # it was interrupted

@@ -48,7 +48,7 @@ async def join(context: Context, arguments: Arguments) -> None:
             hint=f"To lock a room of a hub: /join #{name}@HUB {onhubs.PASSWORD}",
             code="usage",
         )
-    context.face.switch(context.node.join(check_room_name(text)))
+    context.face.switch(incode.go_to(context.node, check_room_name(text)))
 
 
 async def leave(context: Context, arguments: Arguments) -> None:

@@ -238,6 +238,7 @@ class NodeBackstage:
             self._stopping.set_result(None)
 
     async def _live(self, profile: Profile) -> None:
+        from sandpiper.faces.incode import go_to
         from sandpiper.faces.onhubs import Given
         from sandpiper.faces.people import PLAIN_ROOM_NAME
         from sandpiper.faces.tui.telling import Telling
@@ -268,7 +269,7 @@ class NodeBackstage:
         async with node:
             if node.settings.plain:
                 node.join(PLAIN_ROOM_NAME)  # the old dialect knows no other
-            room = node.join(room_name)
+            room = go_to(node, room_name)
             if self._settings.hub:
                 room = node.connect_hub(parse_hub(self._settings.hub))
             if self._settings.entering is not None:
