@@ -115,7 +115,7 @@ def test_wrong_words_are_refused_and_three_of_them_burn_the_code(tmp_path: Path,
         for number in range(3):
             with Person(f"eve{number}", tmp_path / f"eve{number}", "join", wrong(code), relay=at(relay)) as eve:
                 eve.fails("wrong_code", 4)
-            host.wait(lambda me: len([n for n in me.of("notice") if n["code"] == "code_tried"]) > number, 20)
+        host.wait(lambda me: sum(n["code"] == "code_tried" for n in me.of("notice")) == 3, 20, "the three tries")
         host.wait(lambda me: any(n["code"] == "code_burnt" for n in me.of("notice")), 20, "the code's end")
         with Person("bob", tmp_path / "bob", "join", code, relay=at(relay)) as bob:
             assert bob.ended(40) == 4, bob.told()

@@ -54,8 +54,8 @@ class LineSettings(Struct, frozen=True):
 
 class TuiSettings(Struct, frozen=True):
     """How the full-screen face behaves; the words are those of the settings of the same names, `theme` is settled
-    (dark, light or none). `hub`, `password` and `entering` as in `LineSettings`. `log_file` is where to look when something of ours
-    failed, None: there is none; `config_file` is where the settings are, or would be.
+    (dark, light or none). `hub`, `password` and `entering` as in `LineSettings`. `log_file` is where to look when
+    something of ours failed, None: there is none; `config_file` is where the settings are, or would be.
     """
 
     room: str = "general"

@@ -22,8 +22,8 @@ class NodeSettings(Struct, frozen=True):
     """Where a node listens and whom it looks for.
 
     It listens on the first free one of `ports`, on all addresses or on `hosts`. `interfaces` are names, empty means
-    all; `peers` are addresses to dial always; `plain` switches the old p2pchat dialect on; `relays` are where private rooms
-    meet that do not reach each other on a LAN.
+    all; `peers` are addresses to dial always; `plain` switches the old p2pchat dialect on; `relays` are where members
+    of private rooms meet who do not reach each other on a LAN.
     """
 
     ports: range = DEFAULT_PORTS
