@@ -173,6 +173,26 @@ def test_members_meet_again_when_the_relay_was_restarted(tmp_path: Path) -> None
             host.shows("there you are", 30)
 
 
+def test_any_member_lets_people_in_and_a_code_outlives_the_relay(tmp_path: Path) -> None:
+    port = free_port()
+    with Relayed(tmp_path / "relay", "--port", str(port)) as relay:
+        with Person("alice", tmp_path / "alice", "create", "birds", relay=at(relay)) as host:
+            code = host.code
+            host.say("from the beginning")
+            bob = Person("bob", tmp_path / "bob", "join", code, relay=at(relay))
+            bob.shows("from the beginning", 30)
+        relay.stop()
+        with (
+            bob,
+            Relayed(tmp_path / "relay", "--port", str(port)),
+            Person("carol", tmp_path / "carol", "join", code, relay=f"{HOST}:{port}") as carol,
+        ):
+            carol.meets("bob", "relay")
+            carol.shows("from the beginning", 30)
+            carol.say("without alice")
+            bob.shows("without alice", 30)
+
+
 def test_on_one_network_no_relay_is_needed(tmp_path: Path) -> None:
     group = f"224.0.0.1:{free_port()}"
     with Person("alice", tmp_path / "alice", "create", "birds", multicast=group) as host:

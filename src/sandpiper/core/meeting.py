@@ -212,6 +212,8 @@ class Meeting:
                     self._tell_key(place, room, tag, peer)
                 if self._me < key and (lost or key not in self._linked):
                     self._cross(key, now)
+                elif self._me > key and key not in self._linked:
+                    self._again(key, now)  # should it think that there is a link
             case Meet(token=token):
                 self._out.append(Cross(place, token, key, dial=False))
 

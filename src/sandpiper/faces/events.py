@@ -36,7 +36,8 @@ class Ready(Event, frozen=True, kw_only=True):
 
 
 class Peer(Event, frozen=True, kw_only=True):
-    """A peer was linked or lost. A link belongs to no room, so `room` is null; `rooms` are those shared now.
+    """A peer was linked (told again when the path changes) or lost. A link belongs to no room, so `room` is null;
+    `rooms` are those shared now.
 
     `plain`: it speaks an old dialect, without encryption or proof of who it is; its `key` is made up. `verified`: its
     safety words were compared.

@@ -75,6 +75,7 @@ class Stream:
         self._terminal = terminal
         self._told: OrderedDict[RecordId, None] = OrderedDict()  # our newest edits, reactions and the like
         self._nicks: dict[PeerKey, tuple[str, str]] = {}  # linked peers: nick and away message as told
+        self._paths: dict[PeerKey, str] = {}  # and over which path
 
     def _put(self, event: events.Event) -> None:
         self._terminal.write(encode(event))
@@ -231,11 +232,12 @@ class Stream:
     def _peer(self, notice: PeerChanged) -> None:
         key, name, status = notice.peer, self._people.name(notice.peer), notice.status
         before = self._nicks.get(key)
+        moved = self._paths.pop(key, notice.path) != notice.path
         if notice.state == "lost":
             self._nicks.pop(key, None)
         else:
-            self._nicks[key] = (name, status)
-        if before is None or notice.state == "lost":
+            self._nicks[key], self._paths[key] = (name, status), notice.path
+        if before is None or notice.state == "lost" or moved:
             rooms = tuple(self._people.label(r) for r in self._node.rooms() if key in self._node.members(r.id))
             self._put(
                 events.Peer(

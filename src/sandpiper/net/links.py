@@ -287,6 +287,11 @@ class Links:
         task = self._tasks.create_task(self._live_link(link), name=f"link {link.address}")
         task.add_done_callback(lambda _: link.abort())  # also when it has not begun
 
+    def _far(self, peer: PeerKey) -> bool:
+        """Not linked, or over a relay: that link may be one that the other side has lost."""
+        link = self._links.get(peer)
+        return link is None or link.path == "relay"
+
     async def over_relay(self, pipe: Pipe, peer: PeerKey, *, dial: bool) -> bool:
         """Make a link to this very peer over a bridge; `dial`: ours is the first word. False: it was not to be.
 
@@ -294,9 +299,7 @@ class Links:
             LinkError, RemoteProtocolError: the handshake failed.
         """
         if dial:
-            link = await dial_secure(
-                pipe, self._identity, lambda met: met == peer and self._mesh.betters(met, "relay"), path="relay"
-            )
+            link = await dial_secure(pipe, self._identity, lambda met: met == peer and self._far(met), path="relay")
         else:
             link = await accept_secure(pipe, self._identity, path="relay")
         if link.peer != peer:
