@@ -49,7 +49,9 @@ DECODERS: dict[str, tuple[Callable[[bytes], object], tuple[bytes, ...]]] = {
     "admission": (decode_admission, (GOOD_CODE, GOOD_ROSTER)),
     "link": (decode_link, (GOOD_CODE, GOOD_HELLO)),
     "code signal": (decode_code_signal, (encode_code_signal(CrossWith(bytes(32))), encode_code_signal(Answers()))),
-    "room signal": (decode_room_signal, tuple(map(encode_room_signal, (Meet(ME.key, bytes(32)), Here(ME.key))))),
+    "room signal": (
+        decode_room_signal, (encode_room_signal(Meet(ME.key, bytes(32))), encode_room_signal(Here(ME.key))),
+    ),
     "record": (lambda raw: open_record(raw, ROOM), (GOOD_RECORD,)),
     "payload": (lambda raw: decode_payload(raw, record_id(raw)), (GOOD_RECORD,)),
     "handshake": (

@@ -109,6 +109,45 @@ def test_a_code_leads_into_a_room_and_both_come_back_without_one(tmp_path: Path,
         assert host.of("ready")[0]["rooms"] == ["#general", "#birds"]
 
 
+def test_a_code_may_come_from_the_input_and_a_slip_in_it_is_said_before_anything_begins(
+    tmp_path: Path, relay: Relayed
+) -> None:
+    with Person("alice", tmp_path / "alice", "create", relay=at(relay)) as host:
+        code = host.code
+        with Person("bob", tmp_path / "bob", "join", relay=at(relay)) as guest:
+            guest.say(code.upper().replace("-", " "), "and what follows is said")
+            host.shows("and what follows is said", 30)
+            assert {event["room"] for event in host.of("message")} == {"#private"}
+            guest.say("/create nest")
+            guest.wait(lambda me: any(room["room"] == "#nest" and room["code"] for room in me.of("room")), 30, "nest")
+            guest.say("/role alice")
+            guest.wait(lambda me: any("no member" in notice["text"] for notice in me.of("notice")), 20, "no role")
+    with Person("eve", tmp_path / "eve", "join", "pine-ocaen-42") as eve:
+        assert "ocaen" not in eve.fails("bad_code", 2)["text"]
+
+
+def test_a_member_who_is_put_out_hears_and_says_nothing_more(tmp_path: Path, relay: Relayed) -> None:
+    with (
+        Person("alice", tmp_path / "alice", "create", "birds", relay=at(relay)) as host,
+        Person("bob", tmp_path / "bob", "join", host.code, relay=at(relay)) as guest,
+    ):
+        host.meets("bob", "relay")
+        host.say("/role bob admin")
+        guest.wait(lambda me: any("an admin" in notice["text"] for notice in me.of("notice")), 20, "the role")
+        host.say("/role bob member", "/ban bob")
+        guest.wait(lambda me: any("no member" in notice["text"] for notice in me.of("notice")), 20, "the ban")
+        host.say("among ourselves")
+        guest.say("is anybody here?")
+        guest.wait(lambda me: any(error["code"] == "no_member" for error in me.of("error")), 20, "why not")
+        host.say("/invite")
+        host.wait(lambda me: len([room for room in me.of("room") if room["code"]]) == 2, 20, "another code")
+        again = [room["code"] for room in host.of("room") if room["code"]][-1]
+        guest.say(f"/join {again}")
+        guest.wait(lambda me: any(error["code"] == "banned" for error in me.of("error")), 30, "the refusal")
+        assert "among ourselves" not in guest.texts()
+        assert "is anybody here?" not in host.texts()
+
+
 def test_wrong_words_are_refused_and_three_of_them_burn_the_code(tmp_path: Path, relay: Relayed) -> None:
     with Person("alice", tmp_path / "alice", "create", "birds", relay=at(relay)) as host:
         code = host.code

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PATIENCE_SECONDS = 1.0  # a command that takes longer (a relay far away) does not hold up the next ones
 LAST_SECONDS = 2.0  # what was typed before the end is done within this time, or not at all
 
 
@@ -128,6 +129,7 @@ class NodeBackstage:
         self._asking: _Asking
         self._thread = threading.Thread(target=self._main, name="node", daemon=True)
         self._calls: deque[_Call] = deque()
+        self._underway: set[asyncio.Task[None]] = set()  # commands that have not ended
         self._loop: asyncio.AbstractEventLoop | None = None
         self._called: asyncio.Event
         self._stop_asked = False
@@ -332,9 +334,9 @@ class NodeBackstage:
             await tell
         finally:
             telling.leave()
-            for task in (converse, tell, *others):
+            for task in (converse, tell, *others, *self._underway):
                 task.cancel()
-            await asyncio.gather(converse, tell, *others, return_exceptions=True)
+            await asyncio.gather(converse, tell, *others, *self._underway, return_exceptions=True)
             failed.cancel()
             telling.close()
 
@@ -349,7 +351,7 @@ class NodeBackstage:
                 match call:
                     case _Obey(room=room, text=text):
                         face.typed_in(room)
-                        await self._obey(context, telling, text)
+                        await self._patiently(asyncio.create_task(self._obey(context, telling, text), name="obey"))
                     case _Look(room=room, focused=focused):
                         face.shown(room)
                         telling.look(room, focused=focused)
@@ -371,6 +373,22 @@ class NodeBackstage:
                         assert_never(call)
             except SandpiperError as exc:
                 telling.trouble(None, str(exc), exc.hint)
+
+    async def _patiently(self, task: asyncio.Task[None]) -> None:
+        """Let a command end before the next one begins, unless it waits for somebody far away."""
+        self._underway.add(task)
+        task.add_done_callback(self._underway.discard)
+        await asyncio.wait((task,), timeout=PATIENCE_SECONDS)
+        if task.done():
+            task.result()
+        else:
+            task.add_done_callback(self._late)
+
+    def _late(self, task: asyncio.Task[None]) -> None:
+        """A command that took long has ended: a mistake of ours in it must not be lost."""
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            told = {"message": "a command failed", "exception": exc, "handle": task}
+            asyncio.get_running_loop().call_exception_handler(told)
 
     async def _obey(self, context: Context, telling: Telling, text: str) -> None:
         from sandpiper.faces.commands import execute
