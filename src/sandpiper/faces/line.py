@@ -329,6 +329,8 @@ class LineFace:
         node = self._node
         if node.linked() or self._people.plain or any(view.phase == "up" for view in node.hubs.views()):
             return
+        if any(up for _, up in node.codes.reached()):  # members come over the relay
+            return
         where = where_reached(self._node.settings, self._node.port)
         if self._node.settings.multicast:
             self._report.narrate("nobody", "Nobody here yet. Others on this network join you with: sandpiper")

@@ -142,6 +142,8 @@ class Alone:
             return ""
         if ours is not None and ours.peer in self._node.linked():
             return ""  # linked, and about to share the direct room that we have just opened
+        if ours is not None and ours.kind == "private" and len(self._node.roles(room)) <= 1:
+            return ""  # just made: whoever made it knows
         self._told.add(room)
         peer = ours.peer if ours is not None else None
         absent = (
