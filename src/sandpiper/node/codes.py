@@ -53,6 +53,7 @@ log = logging.getLogger(__name__)
 LAN_NAMEPLATE = 1000, 9999  # drawn where nobody gives nameplates out: two rooms of one network seldom have the same
 LAN_SECONDS = 3.0  # who is on this network has been found by then
 LAN_DIAL_SECONDS = 1.5  # a peer of this network that takes longer does not hold up the others
+LAN_ASKS = 8  # of them asked before it is the relay's turn
 ANSWER_SECONDS = 3.0  # for a member at a rendezvous to say that it answers: two ways through it
 MAX_PASSWORD_CHARS = 256  # as long as a sentence
 
@@ -201,7 +202,7 @@ class _Way:
         self._begun = self._loop.time()
         self._places: list[Place] = []
         self._strangers: set[tuple[str, int]] = set()  # peers of this network that do not know the code
-        self._turn = 0
+        self._turn = self._asked = 0
         self._link: SecureLink | None = None
         self._relay = ""  # through which the link goes
 
@@ -309,8 +310,8 @@ class _Way:
         Raises:
             SandpiperError: not this time; `Joining.tried` says whether it is over.
         """
-        for address in self._mesh.addresses():
-            if address not in self._strangers and (link := await self._ask(*address)) is not None:
+        for address in self._near():
+            if (link := await self._ask(*address)) is not None:
                 return link
         answering = [(place, peer) for place in self._places for peer in place.sought[self._code.nameplate]]
         if not answering and self._places:
@@ -329,6 +330,13 @@ class _Way:
         link = await self._secured(pipe, "relay")
         self._relay = place.relay.spelled
         return link
+
+    def _near(self) -> list[tuple[str, int]]:
+        """Peers of this network that may know the code, each time others first: some of them may be none."""
+        found = [address for address in self._mesh.addresses() if address not in self._strangers]
+        first = self._asked % len(found) if found else 0
+        self._asked += LAN_ASKS
+        return (found[first:] + found[:first])[:LAN_ASKS]
 
     async def _ask(self, host: str, port: int) -> SecureLink | None:
         """A link to a peer of this network, if it knows the code. Whoever does not is told the nameplate alone."""

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 MAX_RELAYS = 8  # at one time: a connection each
 MAX_TAGS = 60  # at one rendezvous, which takes 64 rooms of a connection: the rest is for codes
 MAX_BRIDGES = 32  # on their way at one time; the relay takes 64 halves of an address
+MAX_KNOCKS = 8  # of these for joiners: whoever knows a nameplate can ask for them
 LOOK_SECONDS = 60.0  # between two looks at which tags are those of today
 NAMEPLATE_SECONDS = 12.0  # for a relay to give a nameplate: a far one answers within two
 
@@ -82,7 +83,7 @@ class Meetings:
         self._changed = changed
         self._door = door
         self._places: dict[str, Place] = {}
-        self._bridges: set[asyncio.Task[None]] = set()
+        self._bridges: dict[asyncio.Task[None], Cross] = {}
         self._closing = False
         self._look_at = time.monotonic()
         self._moved = asyncio.Event()
@@ -296,13 +297,15 @@ class Meetings:
 
     def _cross(self, cross: Cross) -> None:
         place = self._places.get(cross.place)
-        if place is None or self._closing or len(self._bridges) >= MAX_BRIDGES:
+        knocks = sum(one.peer is None for one in self._bridges.values())
+        full = len(self._bridges) >= MAX_BRIDGES or (cross.peer is None and knocks >= MAX_KNOCKS)
+        if place is None or self._closing or full:
             if cross.dial and cross.peer is not None:
                 self._meeting.crossed(cross.peer, time.monotonic())
             return
         task = self._tasks.create_task(self._over(place, cross), name=f"bridge at {place.name}")
-        self._bridges.add(task)
-        task.add_done_callback(self._bridges.discard)
+        self._bridges[task] = cross
+        task.add_done_callback(lambda ended: self._bridges.pop(ended, None))
 
     async def _over(self, place: Place, cross: Cross) -> None:
         pipe: BridgePipe | None = None
