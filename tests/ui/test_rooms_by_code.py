@@ -109,6 +109,25 @@ def test_a_code_leads_into_a_room_and_both_come_back_without_one(tmp_path: Path,
         assert host.of("ready")[0]["rooms"] == ["#general", "#birds"]
 
 
+def test_who_can_be_reached_nearer_is_and_nothing_is_lost_or_doubled(tmp_path: Path, relay: Relayed) -> None:
+    with (
+        Person("alice", tmp_path / "alice", "create", "birds", relay=at(relay)) as host,
+        Person("bob", tmp_path / "bob", "join", host.code, relay=at(relay)) as guest,
+    ):
+        guest.meets("alice", "relay")
+        texts = [f"far {n}" for n in range(5)]
+        host.say(*texts)
+        guest.shows(texts[-1], 30)
+        guest.say(f"/connect {HOST}:{host.of('ready')[0]['port']}")
+        guest.meets("alice", "lan")
+        host.meets("bob", "lan")
+        texts += [f"near {n}" for n in range(5)]
+        host.say(*texts[5:])
+        guest.shows(texts[-1], 30)
+        assert guest.texts() == texts
+        assert guest.linked() == {"alice"}
+
+
 def test_a_code_may_come_from_the_input_and_a_slip_in_it_is_said_before_anything_begins(
     tmp_path: Path, relay: Relayed
 ) -> None:
