@@ -262,6 +262,20 @@ def test_on_one_network_no_relay_is_needed(tmp_path: Path) -> None:
             assert all(event["room"] == "#birds" for event in guest.of("message"))
 
 
+def test_who_came_in_on_one_network_is_met_through_the_relay_from_elsewhere(tmp_path: Path, relay: Relayed) -> None:
+    group, alice, bob = f"224.0.0.1:{free_port()}", tmp_path / "alice", tmp_path / "bob"
+    with (
+        Person("alice", alice, "create", "birds", relay=at(relay), multicast=group) as host,
+        Person("bob", bob, "join", host.code, multicast=group) as guest,
+    ):
+        guest.meets("alice", "lan")
+        host.say("see you tomorrow")
+        guest.shows("see you tomorrow", 30)
+    with Person("alice", alice) as host, Person("bob", bob) as guest:
+        guest.meets("alice", "relay")
+        host.meets("bob", "relay")
+
+
 class Wiretap:
     """Stands between everybody and a relay, and keeps every byte."""
 

@@ -421,7 +421,8 @@ class Engine:
                 membership = self._rooms.get(RoomId(room))
                 if membership is None or key not in membership.sync.members or membership.room.kind != "private":
                     return [Refused(key, "not_shared", "a frame about a code of a room that is not shared")]
-                return self.admission(self.codes.told(key, frame, now))
+                learnt = membership.meets_at(frame.relay) if isinstance(frame, CodeOpen) else []
+                return [*learnt, *self.admission(self.codes.told(key, frame, now))]
             case Hello():
                 return self._hello(key, peer, frame, now)
             case Rooms(rooms=tags):

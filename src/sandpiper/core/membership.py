@@ -46,6 +46,14 @@ class Membership:
             RoomChanged(room.id, room.name, room.kind, room.peer, joined),
         ]
 
+    def meets_at(self, relay: str) -> list[Effect]:
+        """A member gives codes out there: whoever came in over the LAN learns where the room meets by that."""
+        room = self.room
+        if not isinstance(room, PrivateRoom) or room.relay or not relay:
+            return []
+        room.relay = relay
+        return self.saved(joined=True)[:1]
+
     def expects(self, peer: PeerKey, frame: Records) -> bool:
         """False when checking the signatures in `frame` would be wasted."""
         if peer not in self.sync.members:
