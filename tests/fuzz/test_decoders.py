@@ -13,11 +13,21 @@ from sandpiper.crypto.identity import Identity
 from sandpiper.crypto.rooms import open_room
 from sandpiper.crypto.signing import open_record, record_id, seal_record
 from sandpiper.errors import RemoteProtocolError
-from sandpiper.wire.admission import CodeOpen, Guesses, Roster, decode_admission, encode_admission
+from sandpiper.wire.admission import CodeOpen, Guesses, Roster, decode_admission, decode_link, encode_admission
 from sandpiper.wire.beacon import Beacon, decode_beacon, encode_beacon
 from sandpiper.wire.frames import Hello, Records, decode_frame, encode_frame
 from sandpiper.wire.ids import NO_RECORD, PeerKey
 from sandpiper.wire.limits import MAX_FRAME_BYTES, MAX_NICK_CHARS, MAX_TEXT_CHARS
+from sandpiper.wire.meeting import (
+    Answers,
+    CrossWith,
+    Here,
+    Meet,
+    decode_code_signal,
+    decode_room_signal,
+    encode_code_signal,
+    encode_room_signal,
+)
 from sandpiper.wire.records import Edit, Head, Profile, React, Record, Text, Topic, decode_payload
 
 ME = Identity(b"m" * 32)
@@ -37,6 +47,11 @@ DECODERS: dict[str, tuple[Callable[[bytes], object], tuple[bytes, ...]]] = {
     "beacon": (decode_beacon, (GOOD_BEACON,)),
     "frame": (decode_frame, (GOOD_FRAME, GOOD_HELLO)),
     "admission": (decode_admission, (GOOD_CODE, GOOD_ROSTER)),
+    "link": (decode_link, (GOOD_CODE, GOOD_HELLO)),
+    "code signal": (decode_code_signal, (encode_code_signal(CrossWith(bytes(32))), encode_code_signal(Answers()))),
+    "room signal": (
+        decode_room_signal, (encode_room_signal(Meet(ME.key, bytes(32))), encode_room_signal(Here(ME.key))),
+    ),
     "record": (lambda raw: open_record(raw, ROOM), (GOOD_RECORD,)),
     "payload": (lambda raw: decode_payload(raw, record_id(raw)), (GOOD_RECORD,)),
     "handshake": (

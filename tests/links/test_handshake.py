@@ -14,7 +14,7 @@ from sandpiper.errors import LinkError, LinkLost, LinkTimeout, RemoteProtocolErr
 from sandpiper.net import secure
 from sandpiper.net.link import Pipe
 from sandpiper.net.memory import MemoryPipe, memory_pipes
-from sandpiper.net.secure import SecureLink, Unwanted, accept_secure, dial_secure
+from sandpiper.net.secure import SecureLink, Unwanted, accept_secure, comes_with_code, dial_secure
 from sandpiper.testing.conformance import DEADLINE, Tap, noise, read_exactly, read_to_end, refused, until
 
 ME, THEM = Identity(noise(32, 1)), Identity(noise(32, 2))
@@ -335,3 +335,12 @@ async def test_a_proof_that_nests_without_end_is_refused_like_any_other(role: st
         await shake(role, one)
     hostile.cancel()
     await asyncio.gather(hostile, return_exceptions=True)
+
+
+def test_the_first_bytes_tell_who_comes_with_a_code_however_they_are_cut() -> None:
+    coded, plain = (PREAMBLE + b"\x00\x20" + bytes((mode,)) + b"rest" for mode in (1, 0))
+    for raw, answer in ((coded, True), (plain, False), (b'{"id":"x"}', False), (b"GET / HTTP/1.1", False)):
+        told = [comes_with_code(raw[:cut]) for cut in range(len(raw) + 1)]
+        assert told[-1] is answer
+        assert set(told) == {None, answer}
+        assert told == sorted(told, key=lambda one: one is not None), "once it is told, it stays so"

@@ -22,7 +22,8 @@ from sandpiper.net.links import MAX_HANDSHAKES, PLAIN_REFUSAL, Links
 from sandpiper.net.secure import SecureLink, accept_secure, dial_secure
 from sandpiper.net.tcp import TcpPipe, dial, listen
 from sandpiper.testing.conformance import DEADLINE, noise, read_to_end, refused, turns, until
-from sandpiper.wire.frames import AnyFrame, Bye, Ping, Pong, Presence, Records, decode_frame, encode_frame
+from sandpiper.wire.admission import LinkFrame
+from sandpiper.wire.frames import Bye, Ping, Pong, Presence, Records, decode_frame, encode_frame
 from sandpiper.wire.ids import PeerKey
 from sandpiper.wire.limits import HANDSHAKE_SECONDS
 from sandpiper.wire.records import Record
@@ -50,9 +51,9 @@ class Party:
         self.mesh = Mesh(self.key, random.Random(seed))
         self.ups: list[Link] = []
         self.downs: list[tuple[PeerKey, str]] = []
-        self.frames: list[tuple[PeerKey, AnyFrame]] = []
+        self.frames: list[tuple[PeerKey, LinkFrame]] = []
         self.error: Exception | None = None
-        self.checking: Callable[[AnyFrame], asyncio.Future[tuple[Record, ...]] | None] = lambda _frame: None
+        self.checking: Callable[[LinkFrame], asyncio.Future[tuple[Record, ...]] | None] = lambda _frame: None
         self.answers = True
         self.changes = 0
         self.port = 0
@@ -67,11 +68,11 @@ class Party:
     def link_down(self, peer: PeerKey, reason: str) -> None:
         self.downs.append((peer, reason))
 
-    def check(self, peer: PeerKey, frame: AnyFrame) -> asyncio.Future[tuple[Record, ...]] | tuple[Record, ...]:
+    def check(self, peer: PeerKey, frame: LinkFrame) -> asyncio.Future[tuple[Record, ...]] | tuple[Record, ...]:
         checking = self.checking(frame)
         return () if checking is None else checking
 
-    def frame(self, peer: PeerKey, frame: AnyFrame, records: tuple[Record, ...]) -> None:
+    def frame(self, peer: PeerKey, frame: LinkFrame, records: tuple[Record, ...]) -> None:
         if isinstance(frame, Ping) and self.answers:
             self.links.send(peer, encode_frame(Pong(frame.number)))
         elif not isinstance(frame, Ping | Pong):
@@ -592,7 +593,7 @@ async def test_whatever_comes_after_we_have_hung_up_is_not_looked_at(clock, capl
 async def test_records_that_do_not_hold_end_the_link_though_nothing_comes_after_them(clock):
     large = Party(LARGE, clock)
 
-    def checking(frame: AnyFrame) -> "asyncio.Future[tuple[Record, ...]] | None":
+    def checking(frame: LinkFrame) -> "asyncio.Future[tuple[Record, ...]] | None":
         if not isinstance(frame, Records):
             return None
         future: asyncio.Future[tuple[Record, ...]] = asyncio.get_running_loop().create_future()
@@ -613,7 +614,7 @@ async def test_frames_take_effect_in_order_also_while_signatures_are_checked(clo
     large = Party(LARGE, clock)
     rng = random.Random(1)
 
-    def checking(frame: AnyFrame) -> "asyncio.Future[tuple[Record, ...]] | None":
+    def checking(frame: LinkFrame) -> "asyncio.Future[tuple[Record, ...]] | None":
         if not isinstance(frame, Records):
             return None
         future: asyncio.Future[tuple[Record, ...]] = asyncio.get_running_loop().create_future()

@@ -18,7 +18,7 @@ from sandpiper.core.events import CatchUp, Forked, Gap
 from sandpiper.crypto.rooms import direct_room, open_room
 from sandpiper.errors import StoreError, UsageError
 from sandpiper.faces import comings
-from sandpiper.faces.settings import TuiSettings
+from sandpiper.faces.settings import Entering, TuiSettings
 from sandpiper.faces.spans import text_of
 from sandpiper.faces.tui import around, telling
 from sandpiper.faces.tui.backstage import NodeBackstage
@@ -275,6 +275,20 @@ async def test_a_person_who_would_rather_leave_ends_it_with_their_sentence(tmp_p
 
     one = Front(NodeBackstage(opened, lambda: NodeSettings(multicast=False), TuiSettings())).start()
     assert await one.ended() == Ended("No nick, no chat. Come again.", 2)
+
+
+async def test_it_begins_in_a_private_room_and_tells_its_code(tmp_path: Path):
+    def opened(ask: Ask) -> Profile:
+        return open_profile(paths_of(tmp_path, "robin"), "robin", nick="robin", keyring=False)
+
+    entering = TuiSettings(entering=Entering(create="birds"))
+    stage = NodeBackstage(opened, lambda: NodeSettings(range(1), ("127.0.0.1",), multicast=False), entering)
+    one = Front(stage).start()
+    await one.until(lambda me: me.of(Show), "a room")
+    await one.until(lambda me: any(room.id == me.room and room.label == "#birds" for room in me.around.rooms), "birds")
+    await one.notes_that("The code of #birds: ")
+    stage.stop()
+    assert await one.ended() == Ended()
 
 
 # ---------------------------------------------------------------- messages
@@ -807,7 +821,7 @@ async def test_old_dialect_peers_and_messages_are_marked(tellings: list[telling.
         assert (view.plain, view.presence) == (True, "here")
         assert alice.view().others == 1
         said = (old, RecordId(b"m" * 32), "gopher", 1_700_000_000_000, "hi from the old days, alice")
-        loop.call_soon_threadsafe(made._node._plain_said, *said)
+        loop.call_soon_threadsafe(made._node._run.plain_said, *said)
         message = await alice.says("hi from the old days, alice")
         assert message.plain
         assert alice.who[GENERAL][old] == Who("gopher [plain]", alice.who[GENERAL][old].colour, plain=True)

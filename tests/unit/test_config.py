@@ -32,6 +32,7 @@ TYPED: dict[str, tuple[str, object]] = {
     "compat": ("p2pchat", "p2pchat"),
     "linger": ("0.5", 0.5),
     "peers": ("10.0.0.5:8080,[::1]:9", (Address("10.0.0.5", 8080), Address("::1", 9))),
+    "relay": ("relay.example, tls://other.example:444", ("relay.example", "tls://other.example:444")),
     "history_lines": ("0", 0),
     "colour": ("never", "never"),
     "theme": ("light", "light"),

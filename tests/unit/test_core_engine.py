@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -51,7 +52,6 @@ from sandpiper.crypto.signing import open_record, seal_record
 from sandpiper.errors import UsageError
 from sandpiper.wire.frames import (
     LINK_VERSION,
-    AnyFrame,
     Bye,
     Fetch,
     Heads,
@@ -68,6 +68,9 @@ from sandpiper.wire.frames import (
 from sandpiper.wire.ids import NO_RECORD, PeerKey, RecordId
 from sandpiper.wire.limits import MAX_ANSWER_FRAMES, MAX_SEQ
 from sandpiper.wire.records import Head, Profile, Record, Text, Topic
+
+if TYPE_CHECKING:
+    from sandpiper.wire.admission import LinkFrame
 
 ALICE, BOB, CAROL = (Identity(bytes((n,)) * 32) for n in (1, 2, 3))
 DEV = open_room("dev")
@@ -87,7 +90,7 @@ class Driver:
     def do(self, event: Event) -> list[Effect]:
         return self.engine.handle(event, self.now())
 
-    def gets(self, frame: AnyFrame, who: Identity = BOB, records: tuple[Record, ...] = ()) -> list[Effect]:
+    def gets(self, frame: LinkFrame, who: Identity = BOB, records: tuple[Record, ...] = ()) -> list[Effect]:
         if isinstance(frame, Records) and not records:
             records = tuple(open_record(raw, DEV) for raw in frame.records)
         return self.do(Received(who.key, frame, records))
@@ -120,7 +123,7 @@ def head(record: Record) -> Head:
     return Head(record.author, record.seq, record.id)
 
 
-def sent(effects: list[Effect]) -> list[AnyFrame]:
+def sent(effects: list[Effect]) -> list[LinkFrame]:
     return [e.frame for e in effects if isinstance(e, Send)]
 
 
@@ -181,7 +184,7 @@ def test_frames_of_a_peer_without_a_link_have_no_effect(alice: Driver) -> None:
 
 
 @pytest.mark.parametrize("frame", [Rooms(()), Presence("x"), Heads(DEV, ()), Want(DEV, ()), Typing(DEV)])
-def test_hello_must_come_first(alice: Driver, frame: AnyFrame) -> None:
+def test_hello_must_come_first(alice: Driver, frame: LinkFrame) -> None:
     alice.do(PeerUp(BOB.key))
     [effect] = alice.gets(frame)
     assert isinstance(effect, Hangup)

@@ -35,7 +35,7 @@ def test_every_command_that_the_founding_programs_had_is_there():
 
 
 def test_commands_of_later_issues_do_not_exist():
-    for name in ("invite", "send", "accept", "files"):
+    for name in ("send", "accept", "files"):
         assert "There is no command" in str(refusal(f"/{name} x"))
 
 

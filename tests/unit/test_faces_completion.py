@@ -91,7 +91,7 @@ def test_a_slash_suggests_all_commands_in_the_order_of_the_table():
         ("/wh", ["/who ", "/whois "]),
         ("/oi", ["/join ", "/whois "]),  # contain it
         ("/bye", ["/quit"]),  # is also called so
-        ("/re", ["/reply ", "/react ", "/ignore ", "/unignore "]),
+        ("/re", ["/reply ", "/react ", "/create ", "/ignore ", "/unignore "]),
         ("/nope", []),
         ("//he", []),
         ("/join ", ["#dev ", "#general ", "@Bonnie ", "@bob ", "@carol~1f2e "]),

@@ -355,6 +355,29 @@ def test_a_peer_that_started_anew_takes_the_place_of_its_former_self():
     assert one.keep(LARGE, at(1.1), dialled=False)
 
 
+@pytest.mark.parametrize("dialled", [True, False])
+def test_of_two_links_both_ends_keep_the_one_on_the_better_path(dialled):
+    for me, other in ((SMALL, LARGE), (LARGE, SMALL)):
+        for second in (True, False):
+            one = mesh(me)
+            assert one.keep(other, at(0), dialled=dialled, path="relay")
+            assert one.betters(other, "lan")
+            assert not one.betters(other, "relay")
+            assert one.keep(other, at(1), dialled=second, path="lan"), "the better one comes later"
+            assert not one.keep(other, at(2), dialled=second, path="relay"), "the worse one comes later"
+
+
+def test_who_is_linked_over_a_relay_is_dialled_where_it_is_near():
+    one = mesh(SMALL)
+    assert one.keep(LARGE, at(0), dialled=True, path="relay")
+    one.found(LARGE, HOST, PORT, at(1), fresh=True)
+    assert one.due(at(1)) == [Target(LARGE, HOST, PORT)]
+    one.dialled(Target(LARGE, HOST, PORT), LARGE, at(1))
+    link(one, LARGE, 1)
+    assert one.deadline() is None
+    assert one.addresses() == ((HOST, PORT),)
+
+
 # ---------------------------------------------------------------- lost links
 
 

@@ -331,7 +331,7 @@ def test_ping_is_answered_with_pong(group: tuple[str, int]) -> None:
         alice.ping()
         assert alice.wait_for(lambda: alice.datagrams and alice.datagrams[-1].type == "pong")
         assert set(alice.peers) == {HIGH}
-        assert set(bob.peers) == {LOW}
+        assert bob.wait_for(lambda: set(bob.peers) == {LOW})
 
 
 def test_heartbeats() -> None:

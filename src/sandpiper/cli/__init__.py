@@ -1,8 +1,8 @@
 """The commands, and the only place where the parts are put together. Nothing heavy is imported before it is needed.
 
 Data goes to stdout, narration to stderr. Exit codes: 0 ok (also after SIGTERM or a closed terminal, which say
-goodbye), 1 failure, 2 usage, 3 network or no peer, 4 wrong passphrase, 5 key changed or verification failed,
-6 timeout, 130 interrupted.
+goodbye), 1 failure, 2 usage, 3 network or no peer, 4 wrong code, password or
+passphrase, 5 key changed or verification failed, 6 timeout, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sandpiper import __version__
+from sandpiper.cli.coding import create, join
 from sandpiper.cli.connecting import connect, server
 from sandpiper.cli.entry import run
 from sandpiper.cli.founding import go_style, p2pchat
@@ -54,7 +55,7 @@ def completion(shell: str) -> int:
     return EXIT_OK
 
 
-for _command in (connect, server, history, rooms, peers, doctor, config, serve, relay):
+for _command in (create, join, connect, server, history, rooms, peers, doctor, config, serve, relay):
     sandpiper.add_command(_command)
 
 

@@ -122,6 +122,13 @@ chatting = together(
     setting("--room", metavar="NAME", help="Open room to start in."),
     reaching,
     setting("--linger", metavar="SECONDS", help="How long to wait for delivery at the end of input."),
+    setting(
+        "--relay",
+        "relay",
+        metavar="HOST[:PORT]",
+        multiple=True,
+        help="Relay where private rooms meet across networks; repeatable.",
+    ),
     switch("--no-multicast", help="Neither look for peers on the LAN nor be found there."),
 )
 

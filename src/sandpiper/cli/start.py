@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from sandpiper.cli.options import Options
     from sandpiper.config import Loaded, Paths
     from sandpiper.faces.logs import Narrator
+    from sandpiper.faces.settings import Entering
     from sandpiper.faces.tui.views import Ask
     from sandpiper.node import NodeSettings
     from sandpiper.store.profile import Profile
 
 
-def chat(options: Options, *, hub: str = "", password: str = "") -> int:
+def chat(options: Options, *, hub: str = "", password: str = "", entering: Entering | None = None) -> int:
     """Chat until the end, on the whole screen where there is one, with a `hub` (its address, and a password
-    to try where one is wanted) or without; the exit code.
+    to try where one is wanted) or without, beginning in a private room (`entering`) or not; the exit code.
     """
     from sandpiper.faces import logs
 
@@ -34,18 +35,28 @@ def chat(options: Options, *, hub: str = "", password: str = "") -> int:
         options.narrate(problem)
     on_terminal = not options.json and not _is_dumb() and is_terminal(sys.stdin) and is_terminal(sys.stdout)
     if not on_terminal or not is_terminal(sys.stderr) or "plain" in switches:  # the screen is drawn on stderr
-        return _line_mode(options, paths, loaded, narrator, prompt=on_terminal, hub=hub, password=password)
+        return _line_mode(
+            options, paths, loaded, narrator, prompt=on_terminal, hub=hub, password=password, entering=entering
+        )
     if narrator is not None:
         import logging
 
         logging.getLogger().removeHandler(narrator)  # the screen is no place for a log; the file has it all
         logging.raiseExceptions = False
     log_file = None if problem else paths.log_dir / "sandpiper.log"
-    return _full_screen(options, paths, loaded, log_file=log_file, hub=hub, password=password)
+    return _full_screen(options, paths, loaded, log_file=log_file, hub=hub, password=password, entering=entering)
 
 
 def _line_mode(
-    options: Options, paths: Paths, loaded: Loaded, narrator: Narrator | None, *, prompt: bool, hub: str, password: str
+    options: Options,
+    paths: Paths,
+    loaded: Loaded,
+    narrator: Narrator | None,
+    *,
+    prompt: bool,
+    hub: str,
+    password: str,
+    entering: Entering | None,
 ) -> int:
     import asyncio
 
@@ -63,6 +74,7 @@ def _line_mode(
         history_lines=settings.history_lines,
         hub=hub,
         password=Secret(password),
+        entering=entering,
     )
     network_settings = node_settings(settings, multicast="no_multicast" not in switches)
     asked = can_ask(options)
@@ -72,7 +84,14 @@ def _line_mode(
 
 
 def _full_screen(
-    options: Options, paths: Paths, loaded: Loaded, *, log_file: Path | None, hub: str, password: str
+    options: Options,
+    paths: Paths,
+    loaded: Loaded,
+    *,
+    log_file: Path | None,
+    hub: str,
+    password: str,
+    entering: Entering | None,
 ) -> int:
     from sandpiper.config import set_value
     from sandpiper.faces.settings import Secret, TuiSettings, node_settings
@@ -92,6 +111,7 @@ def _full_screen(
         keys=settings.keys,
         hub=hub,
         password=Secret(password),
+        entering=entering,
         quiet="quiet" in switches,
         log_file=log_file,
         config_file=paths.config_file,

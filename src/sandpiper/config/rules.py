@@ -10,6 +10,7 @@ from msgspec import Struct
 from sandpiper.config.addresses import Address, is_ip, read_address
 from sandpiper.config.quoting import shown
 
+MAX_RELAY_SETTING = 300  # a host name has at most 253 characters
 MAX_TEXT_SETTING = 64  # twice a nick: a longer one is a paste by mistake
 
 
@@ -88,6 +89,20 @@ def place(about: str, *, multicast: bool = False) -> Rule:
 
     group = "ADDR:PORT with ADDR from 224.0.0.0 to 239.255.255.255"
     return Rule(about, group if multicast else "HOST:PORT, as 192.168.1.20:8080 or [::1]:8080", parse)
+
+
+def relay(about: str) -> Rule:
+    """Where a relay is. Only the form: what else must hold is known to whoever goes there."""
+
+    def parse(value: object) -> str:
+        if not isinstance(value, str):
+            raise ValueError("it is not text")
+        where = value.strip()
+        if not re.fullmatch(rf"[!-~]{{1,{MAX_RELAY_SETTING}}}", where):
+            raise ValueError("it is too long or has signs that no address has")
+        return where
+
+    return Rule(about, "HOST or HOST:PORT, also with tls:// or wss:// in front", parse)
 
 
 def key_change(about: str) -> Rule:

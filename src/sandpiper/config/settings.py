@@ -13,6 +13,7 @@ from sandpiper.config.addresses import Address
 from sandpiper.config.document import as_toml
 from sandpiper.config.quoting import shown
 from sandpiper.config.rules import Rule, choice, key_change, many, number, place, switch, text
+from sandpiper.config.rules import relay as relay_place
 from sandpiper.errors import ConfigError
 
 
@@ -30,6 +31,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     compat: Annotated[str, choice("Old dialect to speak as well.", "", "p2pchat")] = ""
     linger: Annotated[float, number("Seconds to wait for delivery at the end of input.", 0, 3600, float)] = 2.0
     peers: Annotated[tuple[Address, ...], many(place("Peers to connect to at the start."))] = ()
+    relay: Annotated[tuple[str, ...], many(relay_place("Relays where private rooms meet across networks."))] = ()
     history_lines: Annotated[int, number("Lines of history shown at the start of line mode.", 0, 5000)] = 100
     colour: Annotated[str, choice("Colours on the terminal.", "auto", "always", "never")] = "auto"
     theme: Annotated[

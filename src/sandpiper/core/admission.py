@@ -46,6 +46,7 @@ MAX_CODES_A_ROOM = 32  # of others: a room that invites in earnest has one or tw
 MAX_OWN_CODES = 4  # in one room; each is three more guesses for everybody, so a further one takes the oldest's place
 OPEN_RATE, OPEN_BURST = 0.2, 64.0  # codes a second that one member may tell of: each is passed on to all others
 MAX_CLOSED = 1024  # closed ones that are remembered, so that a member who was away does not open them again
+CLOSED_SECONDS = 600.0  # whoever still has the code tries it soon; for longer a nameplate is not taken up
 MAX_WAITING = 64  # joiners that have proven the code and have not asked yet
 ASK_SECONDS = 10.0  # in which they must: it is one frame
 
@@ -156,6 +157,8 @@ class _Closed(Struct, frozen=True):
     nameplate: str
     reason: Reason
     ends: float  # mono: nobody opens it again after that
+    relay: str
+    told: float  # mono: until then whoever comes with it is told why not
 
 
 class _Trying(Struct, frozen=True):
@@ -229,6 +232,14 @@ class OpenCodes:
             if code.told.room == room and not code.over(now)
         )
 
+    def shut(self, room: RoomId, now: Now) -> tuple[tuple[str, str], ...]:
+        """As `nameplates`, for codes that were closed of late: whoever comes with one is told why not."""
+        return tuple(
+            (closed.nameplate, closed.relay)
+            for closed in self._closed.values()
+            if closed.room == room and now.mono < closed.told
+        )
+
     def forget_room(self, room: RoomId) -> None:
         """We are no member any more: answer for none of its codes."""
         for code_id in [i for i, code in self._open.items() if code.told.room == room]:
@@ -297,7 +308,9 @@ class OpenCodes:
     def _close(self, code: _Open, reason: Reason, now: Now, without: PeerKey | None = None) -> list[AdmissionEffect]:
         told = code.told
         self._open.pop(told.id, None)
-        self._closed[told.id] = _Closed(code.room, told.nameplate, reason, now.mono + MAX_CODE_SECONDS)
+        self._closed[told.id] = _Closed(
+            code.room, told.nameplate, reason, now.mono + MAX_CODE_SECONDS, told.relay, now.mono + CLOSED_SECONDS
+        )
         while len(self._closed) > MAX_CLOSED:
             self._closed.popitem(last=False)
         out: list[AdmissionEffect] = []

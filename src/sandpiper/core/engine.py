@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+from sandpiper.core.admission import AdmissionEffect, OpenCodes
 from sandpiper.core.events import (
     Derived,
     Effect,
@@ -35,6 +36,7 @@ from sandpiper.core.events import (
     Tick,
     TypingSeen,
 )
+from sandpiper.core.inviting import carried
 from sandpiper.core.limits import MAX_PUSHED, TYPING_SECONDS
 from sandpiper.core.linked import Linked, weight
 from sandpiper.core.membership import Membership
@@ -44,9 +46,9 @@ from sandpiper.core.sync import Sync
 from sandpiper.crypto.rooms import direct_room, open_room, room_tag
 from sandpiper.crypto.signing import seal_record
 from sandpiper.errors import UsageError
+from sandpiper.wire.admission import CodeClosed, CodeGuessed, CodeOpen, LinkFrame
 from sandpiper.wire.frames import (
     LINK_VERSION,
-    AnyFrame,
     Bye,
     Fetch,
     Heads,
@@ -81,12 +83,20 @@ class Engine:
     """
 
     def __init__(
-        self, identity: Identity, nick: str, rng: random.Random, now: Now, rooms: Iterable[StoredRoom] = ()
+        self,
+        identity: Identity,
+        nick: str,
+        rng: random.Random,
+        now: Now,
+        rooms: Iterable[StoredRoom] = (),
+        codes: OpenCodes | None = None,
     ) -> None:
+        """`codes` may be older than this engine; whoever made them asks it for `refusal`."""
         self._identity = identity
         self.key = identity.key
         self.nick = nick
         self.status = ""
+        self.codes = codes if codes is not None else OpenCodes(self.key, self.refusal)
         self._rng = rng
         self._peers: dict[PeerKey, Linked] = {}
         self._rooms: dict[RoomId, Membership] = {}
@@ -133,7 +143,9 @@ class Engine:
 
     def deadline(self) -> float | None:
         """When the engine wants a `Tick`, in seconds of `Now.mono`; None: not before something else happens."""
-        return min((m.sync.deadline() for m in self._rooms.values()), default=None)
+        times = [m.sync.deadline() for m in self._rooms.values()]
+        codes = self.codes.deadline()
+        return min([*times, codes] if codes is not None else times, default=None)
 
     # ------------------------------------------------------------ the one way in
 
@@ -147,7 +159,8 @@ class Engine:
             case Received(peer=peer, frame=frame, records=records):
                 return self._received(peer, frame, records, now)
             case Tick():
-                return [e for m in self._rooms.values() if m.sync.deadline() <= now.mono for e in m.sync.tick(now)]
+                out = [e for m in self._rooms.values() if m.sync.deadline() <= now.mono for e in m.sync.tick(now)]
+                return [*out, *self.admission(self.codes.tick(now))]
             case PeerUp(peer=peer, path=path):
                 return self._peer_up(peer, path, now)
             case PeerDown(peer=peer, reason=reason):
@@ -229,7 +242,7 @@ class Engine:
         for membership in self._rooms.values():
             shared = membership.room.tag in peer.tags and self._shared(membership.room, key)
             if shared and key not in membership.sync.members:
-                out += membership.sync.join(key)
+                out += self._begin(membership, key, now)
             elif not shared:
                 out += membership.sync.part(key, now)
         if direct in self._rooms and room_tag(direct) not in peer.tags:
@@ -256,8 +269,15 @@ class Engine:
         out: list[Effect] = [*membership.saved(joined=True), *self._tell_rooms(room)]
         for key, peer in self._peers.items():
             if peer.greeted and room.tag in peer.tags and self._shared(room, key):
-                out += membership.sync.join(key)
+                out += self._begin(membership, key, now)
         return out
+
+    def _begin(self, membership: Membership, key: PeerKey, now: Now) -> list[Effect]:
+        """Share a room with a linked member."""
+        shared = membership.sync.join(key)
+        if not isinstance(membership.room, PrivateRoom):
+            return shared
+        return [*shared, *self.admission(self.codes.linked(key, membership.room.id, now))]
 
     def _open_direct(self, peer: PeerKey, now: Now) -> list[Effect]:
         if peer == self.key:
@@ -271,6 +291,7 @@ class Engine:
             out += self._post(membership, Leave(), now)
         told = [key for key in self._peers if room.roster.admits(key)]
         del self._rooms[room.id]
+        self.codes.forget_room(room.id)
         room.forget_pending()
         self._left[room.id] = room
         return [*out, *membership.saved(joined=False), *(Send((key,), Rooms(self._tags_for(key))) for key in told)]
@@ -312,12 +333,22 @@ class Engine:
         private = self.room(room)
         return tuple(act.record.raw for act in private.roster.acts.all) if isinstance(private, PrivateRoom) else ()
 
+    def refusal(self, room: RoomId, peer: PeerKey) -> str:
+        """Why `peer` may not become a member: one of `REFUSALS`, empty: it may."""
+        private = self.room(room)
+        return private.refusal(peer) if isinstance(private, PrivateRoom) else "failed"
+
+    def admission(self, effects: Iterable[AdmissionEffect]) -> list[Effect]:
+        """What the codes want done, with members told over their links."""
+        return carried(effects, self.members)
+
     def _enter_private(self, event: EnterPrivate, now: Now) -> list[Effect]:
         membership = self._rooms.get(event.room)
         room = membership.room if membership is not None else self._left.get(event.room)
         if room is None:
             room = PrivateRoom(event.room, self.key, event.secret)
         assert isinstance(room, PrivateRoom)  # ids of rooms of another kind are hashes of something else
+        room.lock, room.relay = event.lock or room.lock, event.relay or room.relay
         room.enact(event.records)
         genesis = next((record for record in event.records if bytes(record.id) == event.room), None)
         if room.roster.acts.genesis is None:
@@ -350,7 +381,9 @@ class Engine:
             if not self._shared(room, key):
                 out += sync.part(key, now)
             elif peer.greeted and room.tag in peer.tags and key not in sync.members:
-                out += sync.join(key)
+                out += self._begin(membership, key, now)
+        if not room.roster.admits(self.key):
+            self.codes.forget_room(room.id)
         if room.needs_return():
             back = self._seal(room, Admit(self.key, self.nick, room.roster.acts.newest()), now)
             return [*out, *self._write(membership, back, now)]
@@ -370,7 +403,7 @@ class Engine:
 
     # ------------------------------------------------------------ frames
 
-    def _received(self, key: PeerKey, frame: AnyFrame, records: tuple[Record, ...], now: Now) -> list[Effect]:
+    def _received(self, key: PeerKey, frame: LinkFrame, records: tuple[Record, ...], now: Now) -> list[Effect]:
         peer = self._peers.get(key)
         if peer is None:
             return []
@@ -384,6 +417,12 @@ class Engine:
                 if membership is None or key not in membership.sync.members:
                     return [Refused(key, "not_shared", "a frame about a room that is not shared")]
                 return self._about_room(key, peer, membership, frame, records, now)
+            case CodeOpen(room=room) | CodeGuessed(room=room) | CodeClosed(room=room):
+                membership = self._rooms.get(RoomId(room))
+                if membership is None or key not in membership.sync.members or membership.room.kind != "private":
+                    return [Refused(key, "not_shared", "a frame about a code of a room that is not shared")]
+                learnt = membership.meets_at(frame.relay) if isinstance(frame, CodeOpen) else []
+                return [*learnt, *self.admission(self.codes.told(key, frame, now))]
             case Hello():
                 return self._hello(key, peer, frame, now)
             case Rooms(rooms=tags):

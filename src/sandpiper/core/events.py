@@ -6,9 +6,10 @@ from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
+from sandpiper.core.admission import CodeEnded, CodeTried, Decline
 from sandpiper.core.control import MemberRole
 from sandpiper.crypto.rooms import NO_SECRET, RoomSecret
-from sandpiper.wire.frames import AnyFrame
+from sandpiper.wire.admission import LinkFrame
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 from sandpiper.wire.records import AnyBody, Head, Record
 
@@ -47,7 +48,7 @@ class Received(Struct, frozen=True):
     """
 
     peer: PeerKey
-    frame: AnyFrame
+    frame: LinkFrame
     records: tuple[Record, ...] = ()
 
 
@@ -75,6 +76,10 @@ class EnterPrivate(Struct, frozen=True):
     room: RoomId
     records: tuple[Record, ...]
     secret: RoomSecret = NO_SECRET
+    lock: RoomSecret = NO_SECRET
+    """The room's password, stretched; empty: it has none."""
+    relay: str = ""
+    """Where its members meet, beside the relays of the settings."""
 
 
 class LeaveRoom(Struct, frozen=True):
@@ -114,7 +119,7 @@ class Send(Struct, frozen=True):
     """Offer `frame` to each of `peers`; whatever was appended before must be on disk first."""
 
     peers: tuple[PeerKey, ...]
-    frame: AnyFrame
+    frame: LinkFrame
 
 
 class Serve(Struct, frozen=True):
@@ -148,6 +153,8 @@ class SaveRoom(Struct, frozen=True):
     peer: PeerKey | None
     joined: bool
     secret: RoomSecret = NO_SECRET
+    lock: RoomSecret = NO_SECRET
+    relay: str = ""
 
 
 class Enact(Struct, frozen=True):
@@ -284,8 +291,8 @@ class Refused(Struct, frozen=True):
 
 
 _OfRoom = Accepted | Preview | Delivered | Gap | CatchUp | Forked | TypingSeen | Judged | MemberChanged
-Notice = PeerChanged | RoomChanged | _OfRoom | Refused
-Effect = Send | Serve | Append | SaveRoom | Enact | Hangup | Notice
+Notice = PeerChanged | RoomChanged | _OfRoom | Refused | CodeTried | CodeEnded
+Effect = Send | Serve | Append | SaveRoom | Enact | Hangup | Decline | Notice
 
 
 # ---------------------------------------------------------------- what a restart brings back
@@ -318,3 +325,5 @@ class StoredRoom(Struct, frozen=True):
     secret: RoomSecret = NO_SECRET
     acts: tuple[Record, ...] = ()
     """Control records, causes first."""
+    lock: RoomSecret = NO_SECRET
+    relay: str = ""

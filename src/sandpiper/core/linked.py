@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from sandpiper.core.limits import FRAME_BURST, FRAME_RATE, HEADS_A_FRAME, PUSH_BURST, PUSH_RATE
 from sandpiper.core.rate import Bucket
-from sandpiper.wire.frames import AnyFrame, Fetch, Heads, Want
+from sandpiper.wire.frames import Fetch, Heads, Want
 
 if TYPE_CHECKING:
     from sandpiper.core.events import Now, PathKind
+    from sandpiper.wire.admission import LinkFrame
     from sandpiper.wire.ids import RoomTag
 
 
@@ -29,7 +30,7 @@ class Linked:
         self.budget = Bucket(FRAME_RATE, FRAME_BURST, now.mono)
 
 
-def weight(frame: AnyFrame) -> float:
+def weight(frame: LinkFrame) -> float:
     """For how many frames this one counts."""
     match frame:
         case Heads(heads=heads) | Want(heads=heads):

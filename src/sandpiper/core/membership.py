@@ -40,11 +40,19 @@ class Membership:
     def saved(self, *, joined: bool) -> list[Effect]:
         """Keep, and tell, that we are in this room or not."""
         room = self.room
-        secret = (room.secret,) if isinstance(room, PrivateRoom) else ()
+        secret = (room.secret, room.lock, room.relay) if isinstance(room, PrivateRoom) else ()
         return [
             SaveRoom(room.id, room.name, room.kind, room.peer, joined, *secret),
             RoomChanged(room.id, room.name, room.kind, room.peer, joined),
         ]
+
+    def meets_at(self, relay: str) -> list[Effect]:
+        """A member gives codes out there: whoever came in over the LAN learns where the room meets by that."""
+        room = self.room
+        if not isinstance(room, PrivateRoom) or room.relay or not relay:
+            return []
+        room.relay = relay
+        return self.saved(joined=True)[:1]
 
     def expects(self, peer: PeerKey, frame: Records) -> bool:
         """False when checking the signatures in `frame` would be wasted."""

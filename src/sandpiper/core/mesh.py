@@ -17,7 +17,7 @@ from sandpiper.wire.ids import PeerKey
 if TYPE_CHECKING:
     import random
 
-    from sandpiper.core.events import Now
+    from sandpiper.core.events import Now, PathKind
 
 LARGER_WAITS = 1.0
 RETRY_FIRST = 0.25  # a peer that just started may beacon before it listens on every interface
@@ -34,6 +34,7 @@ STEADY_SECONDS = 10.0  # a link that lived for so long was no failure: the next 
 
 
 _NEVER = float("inf")
+_RANKS: dict[PathKind, int] = {"lan": 0, "direct": 1, "relay": 2}  # the better path, the smaller
 
 
 class Target(Struct, frozen=True):
@@ -60,12 +61,13 @@ class _Known:
 
 
 class _Linked:
-    """The live link to a peer: `dialled` by us or not, up `since` when, last `heard` when."""
+    """The live link to a peer: `dialled` by us or not, over which path, up `since` when, last `heard` when."""
 
-    __slots__ = ("dialled", "heard", "since")
+    __slots__ = ("dialled", "heard", "path", "since")
 
-    def __init__(self, now: float, *, dialled: bool) -> None:
+    def __init__(self, now: float, path: PathKind, *, dialled: bool) -> None:
         self.dialled = dialled
+        self.path = path
         self.since = self.heard = now
 
 
@@ -92,9 +94,7 @@ class Mesh:
         if self._dials >= MAX_DIALS:
             return None
         if self._soonest is None:
-            waiting = [
-                k.when for p, k in self._known.items() if k.addresses and not k.dialling and p not in self._linked
-            ]
+            waiting = [k.when for p, k in self._known.items() if k.addresses and not k.dialling and not self._near(p)]
             waiting += [k.when for a, k in self._given.items() if not k.dialling and not self._given_linked(a)]
             self._soonest = min(waiting, default=_NEVER)
         if self._soonest == _NEVER:
@@ -120,7 +120,7 @@ class Mesh:
         known.seen = now.mono
         elsewhere = [address for address in known.addresses if address[0] != host]
         known.addresses = [(host, port), *elsewhere][:MAX_ADDRESSES]
-        if self._soonest is not None and peer not in self._linked:
+        if self._soonest is not None and not self._near(peer):
             self._soonest = min(self._soonest, known.when)
 
     def gone(self, peer: PeerKey) -> None:
@@ -151,7 +151,7 @@ class Mesh:
         waiting: list[tuple[_Known, PeerKey | None, list[tuple[str, int]]]] = [
             (known, peer, known.addresses)
             for peer, known in self._known.items()
-            if known.when <= now.mono and known.addresses and not known.dialling and peer not in self._linked
+            if known.when <= now.mono and known.addresses and not known.dialling and not self._near(peer)
         ]
         waiting += [
             (known, None, [address])
@@ -193,20 +193,37 @@ class Mesh:
 
     def _given_linked(self, address: tuple[str, int]) -> bool:
         peer = self._given_peer.get(address)
-        return peer is not None and (peer == self._me or peer in self._linked)
+        return peer is not None and (peer == self._me or self._near(peer))
+
+    def _near(self, peer: PeerKey) -> bool:
+        """Linked, and over a path that no dial can better."""
+        linked = self._linked.get(peer)
+        return linked is not None and linked.path != "relay"
+
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """Where peers of this network, and those that a person named, listen."""
+        found = {address: None for known in self._known.values() for address in known.addresses}
+        return (*dict.fromkeys((*self._given, *found)),)
 
     # ------------------------------------------------------------ links
 
-    def keep(self, peer: PeerKey, now: Now, *, dialled: bool) -> bool:
+    def betters(self, peer: PeerKey, path: PathKind) -> bool:
+        """True when there is no link to `peer`, or one over a worse path than this."""
+        linked = self._linked.get(peer)
+        return linked is None or _RANKS[path] < _RANKS[linked.path]
+
+    def keep(self, peer: PeerKey, now: Now, *, dialled: bool, path: PathKind = "lan") -> bool:
         """A new link to `peer` is ready, `dialled` by us or by it. True: it takes its place (of an older one, too);
-        False: the older one stays, close the new one. Both ends decide alike: the smaller key's dial wins.
+        False: the older one stays, close the new one. Both ends decide alike: the better path wins, then the smaller
+        key's dial.
         """
         old = self._linked.get(peer)
-        if old is not None:
+        if old is not None and old.heard > now.mono - SILENT_SECONDS:
             ours_wins = self._me < peer
-            if old.dialled != dialled and old.dialled == ours_wins and old.heard > now.mono - SILENT_SECONDS:
+            worse = _RANKS[path] - _RANKS[old.path]
+            if worse > 0 or (not worse and old.dialled != dialled and old.dialled == ours_wins):
                 return False
-        self._linked[peer] = _Linked(now.mono, dialled=dialled)
+        self._linked[peer] = _Linked(now.mono, path, dialled=dialled)
         self._soonest = None
         return True
 

@@ -40,10 +40,19 @@ class PrivateRoom(Room):
 
     roster: Members
 
-    def __init__(self, room: RoomId, me: PeerKey, secret: RoomSecret = NO_SECRET) -> None:
+    def __init__(
+        self,
+        room: RoomId,
+        me: PeerKey,
+        secret: RoomSecret = NO_SECRET,
+        lock: RoomSecret = NO_SECRET,
+        relay: str = "",
+    ) -> None:
         super().__init__(room, "", "private", me)
         self.roster = Members(room, self._within)
         self.secret = secret
+        self.lock = lock
+        self.relay = relay
         self._void: dict[PeerKey, frozenset[RecordId]] = {}
         self._enacted: list[Record] = []
         self._moved = False
@@ -286,6 +295,15 @@ class PrivateRoom(Room):
                     self._check_member(PeerKey(key))
                 return Remove(key, ban, after, *self.last_counted(PeerKey(key)))
 
+    def refusal(self, key: PeerKey) -> str:
+        """Why `key` may not be let in: `banned`, `room_full`, or (we are no member) `failed`; empty: it may."""
+        try:
+            self.check_writes()
+            self._check_admits(key)
+        except UsageError as exc:
+            return {"banned": "banned", "full": "room_full"}.get(exc.code, "failed")
+        return ""
+
     def _check_member(self, key: PeerKey) -> None:
         if self.roster.role(key) is None:
             raise UsageError("Nobody of that name is a member here.", hint="/who shows who is.", code="no_member")
@@ -306,6 +324,6 @@ def restored_room(stored: StoredRoom, me: PeerKey) -> Room:
     """
     if stored.kind != "private":
         return Room.restored(stored, me)
-    room = PrivateRoom(stored.room, me, stored.secret)
+    room = PrivateRoom(stored.room, me, stored.secret, stored.lock, stored.relay)
     room.restore(stored)
     return room

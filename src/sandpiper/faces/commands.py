@@ -13,7 +13,7 @@ from typing import Literal
 from msgspec import Struct
 
 from sandpiper.errors import UsageError
-from sandpiper.faces import company, onhubs, places, talking, verifying
+from sandpiper.faces import company, incode, onhubs, places, talking, verifying
 from sandpiper.faces.context import Arguments, Context
 from sandpiper.faces.spans import Span, dim, line
 from sandpiper.faces.targets import is_target
@@ -89,11 +89,19 @@ COMMANDS: tuple[Command, ...] = (
     Command("help", "list the commands, or explain one", help_, (_maybe("command", "command"),), ("h", "?")),
     Command(
         "join",
-        "enter a room, or go to one that you are in; #room@host is on a hub, and the word password asks for one",
+        "enter a room, or go to one that you are in; #room@host is on a hub, and the word password asks for one; "
+        "a code as pine-ocean-42 leads into a private room",
         places.join,
         (_one("room", "room"), _maybe("password", "lock")),
         ("j",),
     ),
+    Command(
+        "create",
+        "make a private room, and a code with which others join it",
+        incode.create,
+        (_maybe("name", "word"),),
+    ),
+    Command("invite", "make another code for the private room that you are in", incode.invite),
     Command("leave", "leave a room; its history stays", places.leave, (_maybe("room", "room"),), ("part",)),
     Command("rooms", "list the rooms that you are in, and in a hub's room the hub's others", places.rooms),
     Command(
@@ -149,17 +157,23 @@ COMMANDS: tuple[Command, ...] = (
     Command("deop", "on a hub: no longer an operator", onhubs.deop, (_one("nick", "nick"),)),
     Command(
         "kick",
-        "on a hub: put somebody out of the room",
-        onhubs.kick,
+        "end somebody's membership of a private room; on a hub: put somebody out of the room",
+        incode.kick,
         (_one("nick", "nick"), _maybe("reason", "text")),
     ),
     Command(
         "ban",
-        "on a hub: put somebody out and keep them out, for ever or for a TIME as 10m or 2d",
-        onhubs.ban,
+        "as /kick, and keep them out: on a hub for ever or for a TIME as 10m or 2d",
+        incode.ban,
         (_one("nick", "nick"), _maybe("time", "time"), _maybe("reason", "text")),
     ),
-    Command("unban", "on a hub: let somebody in again", onhubs.unban, (_one("nick", "nick"),)),
+    Command("unban", "let somebody come in again", incode.unban, (_one("nick", "nick"),)),
+    Command(
+        "role",
+        "in a private room: say what somebody is, or make them an admin or a member",
+        incode.role,
+        (_one("nick", "nick"), _maybe("role", "word")),
+    ),
     Command(
         "mute",
         "on a hub: let somebody listen only, for ever or for a TIME",

@@ -36,7 +36,8 @@ class Ready(Event, frozen=True, kw_only=True):
 
 
 class Peer(Event, frozen=True, kw_only=True):
-    """A peer was linked or lost. A link belongs to no room, so `room` is null; `rooms` are those shared now.
+    """A peer was linked (told again when the path changes) or lost. A link belongs to no room, so `room` is null;
+    `rooms` are those shared now.
 
     `plain`: it speaks an old dialect, without encryption or proof of who it is; its `key` is made up. `verified`: its
     safety words were compared.
@@ -155,7 +156,8 @@ class Member(Event, frozen=True, kw_only=True):
 
 
 class Room(Event, frozen=True, kw_only=True):
-    """We are in a room now, or no longer. `kind`: how it admits. `peer`: the other member of a direct room.
+    """We are in a room now, or no longer. `kind`: how it admits. `peer`: the other member of a direct room. `code`: one
+    was made with which others may join a private room; a further one is a further event.
 
     `sandpiper rooms` gives the number of stored `messages` and the time of the `last`, too; a chat leaves them null.
     """
@@ -166,6 +168,7 @@ class Room(Event, frozen=True, kw_only=True):
     kind: Literal["open", "direct", "private", "hub"]
     peer: str | None = None
     topic: str = ""
+    code: str | None = None
     messages: int | None = None
     last: str | None = None
 

@@ -11,6 +11,7 @@ from sandpiper.core.events import Accepted, Delivered, PeerChanged, RoomChanged
 from sandpiper.errors import LocalProtocolError, SandpiperError
 from sandpiper.faces.commands import Call, execute, parse
 from sandpiper.faces.context import Context
+from sandpiper.faces.incode import enter, go_to
 from sandpiper.faces.onhubs import PASSWORD, Given, is_hub_room, unlock
 from sandpiper.faces.people import PLAIN_ROOM, PLAIN_ROOM_NAME, People
 from sandpiper.faces.pipes import Pipes
@@ -25,14 +26,14 @@ from sandpiper.faces.terminal import Ended, PromptState, TooLong
 from sandpiper.faces.transcript import Transcript
 from sandpiper.faces.transcript import skipped as skipped_line
 from sandpiper.net.hub import parse_hub
-from sandpiper.node import Node, NodeSettings, PasswordWanted, PlainPeer
+from sandpiper.node import MeetingNews, Node, NodeSettings, PasswordWanted, PlainPeer
 from sandpiper.wire.text import check_room_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sandpiper.faces.logs import Narrator
-    from sandpiper.faces.settings import LineSettings
+    from sandpiper.faces.settings import Entering, LineSettings
     from sandpiper.faces.spans import Line
     from sandpiper.faces.terminal import Terminal
     from sandpiper.faces.verifying import Comparison
@@ -75,7 +76,12 @@ async def run(
             async with node:
                 if node_settings.plain:
                     node.join(PLAIN_ROOM_NAME)  # the old dialect knows no other
-                room = node.join(room_name)
+                room = go_to(node, room_name)
+                if settings.entering is not None:
+                    entered = await face.entered(settings.entering)
+                    if entered is None:  # it was interrupted
+                        return EXIT_INTERRUPTED
+                    room = entered
                 face.started(node.connect_hub(hub) if hub is not None else room)
                 reason = await face.live()
         finally:
@@ -182,7 +188,10 @@ class LineFace:
     def notice(self, notice: NodeNotice) -> None:
         """Something happened (a `Subscriber`)."""
         if self._early is not None:
-            self._early.append(notice)
+            if isinstance(notice, MeetingNews) and not self._settings.json:
+                self._report.notice(notice)  # whoever joins wants to see how far it is
+            else:
+                self._early.append(notice)
             return
         if self._leaving and isinstance(notice, PeerChanged | PlainPeer):
             return  # it is we who go
@@ -223,6 +232,20 @@ class LineFace:
         )
 
     # ------------------------------------------------------------ life
+
+    async def entered(self, entering: Entering) -> RoomId | None:
+        """The private room to begin in, once we are in it; None: somebody ended this first.
+
+        Raises:
+            SandpiperError: it could not be made, or did not let us in.
+        """
+        entry = asyncio.create_task(enter(self._node, entering), name="enter")
+        try:
+            await asyncio.wait((entry, self._ended), return_when=asyncio.FIRST_COMPLETED)
+            return entry.result() if entry.done() else None
+        finally:
+            entry.cancel()
+            await asyncio.gather(entry, return_exceptions=True)
 
     def started(self, room: RoomId) -> None:
         """The node runs and is in `room`: tell that, and what has happened since."""
@@ -305,6 +328,8 @@ class LineFace:
         await asyncio.sleep(LONELY_SECONDS)
         node = self._node
         if node.linked() or self._people.plain or any(view.phase == "up" for view in node.hubs.views()):
+            return
+        if any(up for _, up in node.codes.reached()):  # members come over the relay
             return
         where = where_reached(self._node.settings, self._node.port)
         if self._node.settings.multicast:

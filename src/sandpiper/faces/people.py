@@ -130,6 +130,10 @@ class People:
             return key
         if plain := self._plain_named(wanted):
             return plain[0]
+        if known_here is not None and known_here.kind == "private":  # members never met, by what admitted them
+            for theirs, nick in known_here.nicks.items():
+                if nick.casefold() == wanted.casefold():
+                    return theirs
         known = (*self._node.names.all(), *self.plain.values())
         near = difflib.get_close_matches(wanted.casefold(), [name.casefold() for name in known], 1)
         raise UsageError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sandpiper.config import parse_address
 from sandpiper.errors import UsageError
-from sandpiper.faces import onhubs
+from sandpiper.faces import incode, onhubs
 from sandpiper.faces.company import room_named
 from sandpiper.faces.people import path_label
 from sandpiper.faces.spans import Line, Span, dim, line
@@ -30,6 +30,9 @@ CONNECT_SECONDS = 6.0  # a dial takes at most five (net/tcp.py); then it is said
 async def join(context: Context, arguments: Arguments) -> None:
     """/join: enter an open room (`#room@host`: one of a hub), or go to one that we are in."""
     text = arguments["room"]
+    if (code := incode.as_code(text)) is not None:
+        await incode.join(context, code)
+        return
     if text.startswith("@"):
         peer = context.people.find(text)
         context.face.switch(context.node.open_direct(peer))
@@ -45,7 +48,7 @@ async def join(context: Context, arguments: Arguments) -> None:
             hint=f"To lock a room of a hub: /join #{name}@HUB {onhubs.PASSWORD}",
             code="usage",
         )
-    context.face.switch(context.node.join(check_room_name(text)))
+    context.face.switch(incode.go_to(context.node, check_room_name(text)))
 
 
 async def leave(context: Context, arguments: Arguments) -> None:
@@ -173,6 +176,7 @@ async def status(context: Context, arguments: Arguments) -> None:
         names = ", ".join(people.plain.values())
         lines.append(line(dim("  plain     "), f"{names}: old dialect, not encrypted, not proven"))
     lines += [line(dim("  beacons   "), f"none on {address}: {why}") for address, why in node.lan_problems.items()]
+    lines += incode.status_lines(context)
     lines += onhubs.status_lines(context)
     context.face.reply("status", lines)
 

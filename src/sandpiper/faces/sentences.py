@@ -12,16 +12,18 @@ from sandpiper.wire.text import clean_line
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sandpiper.core.admission import CodeEnded, CodeTried
     from sandpiper.core.events import Forked, MemberChanged, RoomChanged
     from sandpiper.faces.people import People
     from sandpiper.faces.spans import Span
-    from sandpiper.node import Node, NodeSettings
+    from sandpiper.node import CodeMade, Node, NodeSettings
     from sandpiper.wire.ids import RoomId
 
 Parts = tuple["str | Span", ...]
 """A sentence in parts: a name is a span in its colour, the rest is text."""
 
 OPEN = "anyone on this network can join and read along."
+PRIVATE = "its members alone can read it."
 HUB = "whoever runs the hub can read all that is said there."
 COMPAT = "The old p2pchat dialect is on: whoever speaks it is marked [plain], unencrypted and unproven."
 
@@ -74,6 +76,35 @@ def member_changed(notice: MemberChanged, people: People) -> str:
     return f"{name} is {'an admin' if notice.role == 'admin' else 'a member like others'} of {where} now."
 
 
+def code_made(notice: CodeMade, people: People) -> tuple[str, str]:
+    """There is a code for a private room: what it is, and what whoever gets it does. For the person's eyes only."""
+    spoken, where = notice.code.spoken, people.room(notice.room)
+    relay = f" --relay {notice.relay}" if notice.relay else ""
+    reach = "" if notice.relay else " No relay is named, so it works on this network only."
+    return (
+        f"The code of {where}: {spoken}",
+        f"Whoever may come in types: sandpiper join {spoken}{relay}  It lives for 24 hours.{reach}",
+    )
+
+
+def code_tried(notice: CodeTried, people: People) -> tuple[str, str]:
+    """Somebody guessed wrong at a code: what happened, and what follows."""
+    where, left = people.room(notice.room), notice.left
+    text = f"Somebody tried the code {notice.nameplate} of {where} with wrong words."
+    more = "It lets nobody in any more." if not left else f"{left} more wrong {_tries(left)}, and it lets nobody in."
+    return text, more
+
+
+def _tries(count: int) -> str:
+    return "try" if count == 1 else "tries"
+
+
+def code_ended(notice: CodeEnded, people: People) -> tuple[str, str]:
+    """A code lets nobody in any more: why, and what to do."""
+    why = {"code_burnt": "is burnt", "code_withdrawn": "was withdrawn", "code_expired": "has expired"}[notice.reason]
+    return f"The code {notice.nameplate} of {people.room(notice.room)} {why}.", "For a new one: /invite"
+
+
 def forked(notice: Forked, people: People) -> tuple[str, str]:
     """Somebody's key was used twice: what happened, and what to do."""
     nick = people.name(notice.author, notice.room)
@@ -111,6 +142,8 @@ class Alone:
             return ""
         if ours is not None and ours.peer in self._node.linked():
             return ""  # linked, and about to share the direct room that we have just opened
+        if ours is not None and ours.kind == "private" and len(self._node.roles(room)) <= 1:
+            return ""  # just made: whoever made it knows
         self._told.add(room)
         peer = ours.peer if ours is not None else None
         absent = (

@@ -26,9 +26,18 @@ class Secret:
         return "Secret(…)"
 
 
+class Entering(Struct, frozen=True):
+    """The private room to begin in: `create` is the name of one to be made, or else `code` is that of one to join."""
+
+    create: str = ""
+    code: Secret = Secret()
+    password: Secret = Secret()
+
+
 class LineSettings(Struct, frozen=True):
     """How line mode behaves. `prompt`: a person sits at a terminal; `json`: events instead of text; `hub`: the address
-    of one to start on; `password` is tried where that one or a room of it wants one.
+    of one to start on; `password` is tried where that one or a room of it wants one; `entering` is the private room to
+    start in.
     """
 
     room: str = "general"
@@ -40,12 +49,13 @@ class LineSettings(Struct, frozen=True):
     history_lines: int = 100
     hub: str = ""
     password: Secret = Secret()
+    entering: Entering | None = None
 
 
 class TuiSettings(Struct, frozen=True):
     """How the full-screen face behaves; the words are those of the settings of the same names, `theme` is settled
-    (dark, light or none). `hub` and `password` as in `LineSettings`. `log_file` is where to look when something of ours
-    failed, None: there is none; `config_file` is where the settings are, or would be.
+    (dark, light or none). `hub`, `password` and `entering` as in `LineSettings`. `log_file` is where to look when
+    something of ours failed, None: there is none; `config_file` is where the settings are, or would be.
     """
 
     room: str = "general"
@@ -55,13 +65,19 @@ class TuiSettings(Struct, frozen=True):
     keys: tuple[str, ...] = ()
     hub: str = ""
     password: Secret = Secret()
+    entering: Entering | None = None
     quiet: bool = False
     log_file: Path | None = None
     config_file: Path | None = None
 
 
 def node_settings(settings: Settings, *, multicast: bool = True) -> NodeSettings:
-    """What a node is told of the settings."""
+    """What a node is told of the settings.
+
+    Raises:
+        UsageError: a relay's address is none.
+    """
+    from sandpiper.net.relays import parse_relay
     from sandpiper.node.notices import DEFAULT_PORTS, NodeSettings  # loads the node, which the screen does not wait for
 
     return NodeSettings(
@@ -72,4 +88,5 @@ def node_settings(settings: Settings, *, multicast: bool = True) -> NodeSettings
         interfaces=settings.interfaces,
         peers=tuple((peer.host, peer.port) for peer in settings.peers),
         plain=settings.compat == "p2pchat",
+        relays=tuple(dict.fromkeys(map(parse_relay, settings.relay))),
     )

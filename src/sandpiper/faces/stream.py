@@ -6,6 +6,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, assert_never
 
 from sandpiper import __version__
+from sandpiper.core.admission import CodeEnded, CodeTried
 from sandpiper.core.events import (
     Accepted,
     CatchUp,
@@ -23,7 +24,7 @@ from sandpiper.core.events import (
 from sandpiper.faces import events, sentences
 from sandpiper.faces.events import encode, timestamp
 from sandpiper.faces.spans import text_of
-from sandpiper.node import HubChange, HubNews, PasswordWanted, PlainMessage, PlainPeer, Problem
+from sandpiper.node import CodeMade, HubChange, HubNews, MeetingNews, PasswordWanted, PlainMessage, PlainPeer, Problem
 from sandpiper.wire.records import (
     Admit,
     Edit,
@@ -74,6 +75,7 @@ class Stream:
         self._terminal = terminal
         self._told: OrderedDict[RecordId, None] = OrderedDict()  # our newest edits, reactions and the like
         self._nicks: dict[PeerKey, tuple[str, str]] = {}  # linked peers: nick and away message as told
+        self._paths: dict[PeerKey, str] = {}  # and over which path
 
     def _put(self, event: events.Event) -> None:
         self._terminal.write(encode(event))
@@ -197,6 +199,18 @@ class Stream:
             case MemberChanged(room=room):
                 text = sentences.member_changed(notice, people)
                 self._put(events.Notice(code="roster", text=text, room=people.room(room)))
+            case CodeMade(room=room, code=made):
+                self._put(events.Room(room=people.room(room), state="joined", kind="private", code=made.spoken))
+                text, hint = sentences.code_made(notice, people)
+                self._put(events.Notice(code="code", text=text, hint=hint, room=people.room(room)))
+            case CodeTried(room=room):
+                text, hint = sentences.code_tried(notice, people)
+                self._put(events.Notice(code="code_tried", text=text, hint=hint, room=people.room(room)))
+            case CodeEnded(room=room, reason=reason):
+                text, hint = sentences.code_ended(notice, people)
+                self._put(events.Notice(code=reason, text=text, hint=hint, room=people.room(room)))
+            case MeetingNews(code=code, text=text, hint=hint):
+                self._put(events.Notice(code=code, text=text, hint=hint))
             case TypingSeen() | Refused() | PasswordWanted() | Judged():
                 pass  # whoever reads the input asks for passwords
             case _:
@@ -218,11 +232,12 @@ class Stream:
     def _peer(self, notice: PeerChanged) -> None:
         key, name, status = notice.peer, self._people.name(notice.peer), notice.status
         before = self._nicks.get(key)
+        moved = self._paths.pop(key, notice.path) != notice.path
         if notice.state == "lost":
             self._nicks.pop(key, None)
         else:
-            self._nicks[key] = (name, status)
-        if before is None or notice.state == "lost":
+            self._nicks[key], self._paths[key] = (name, status), notice.path
+        if before is None or notice.state == "lost" or moved:
             rooms = tuple(self._people.label(r) for r in self._node.rooms() if key in self._node.members(r.id))
             self._put(
                 events.Peer(

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, assert_never
 
 from sandpiper import __version__
+from sandpiper.core.admission import CodeEnded, CodeTried
 from sandpiper.core.events import (
     Accepted,
     CatchUp,
@@ -28,7 +29,7 @@ from sandpiper.faces.render import Look, Name
 from sandpiper.faces.showing import Showing
 from sandpiper.faces.spans import Line, Span, ansi, dim, fold, harmless, line, text_of
 from sandpiper.faces.verifying import comparison_lines
-from sandpiper.node import HubChange, HubNews, PasswordWanted, PlainMessage, PlainPeer, Problem
+from sandpiper.node import CodeMade, HubChange, HubNews, MeetingNews, PasswordWanted, PlainMessage, PlainPeer, Problem
 from sandpiper.wire.records import (
     Admit,
     Edit,
@@ -107,6 +108,8 @@ class Transcript:
         banner = [line(Span("Sandpiper", "bold"), f" {__version__}", *who, dim(f" · port {start.port}"))]
         banner += [line(f"· {note}") for note in start.notes]
         banner.append(line(Span("OPEN", "bold"), f" {rooms}: {sentences.OPEN}"))
+        if private := " ".join(self._people.label(room) for room in self._node.rooms() if room.kind == "private"):
+            banner.append(line(Span("PRIVATE", "bold"), f" {private}: {sentences.PRIVATE}"))
         if hubs := " ".join(self._people.label(room) for room in self._node.rooms() if room.kind == "hub"):
             banner.append(line(Span("HUB", "bold"), f" {hubs}: {sentences.HUB}"))
         if start.compat:
@@ -188,6 +191,15 @@ class Transcript:
                 self._hub_change(notice)
             case MemberChanged():
                 self._news(sentences.member_changed(notice, people))
+            case CodeMade():
+                text, hint = sentences.code_made(notice, people)
+                self._put(self._folded([line(Span(text, "bold")), line(f"  {hint}")]))
+            case CodeTried():
+                self.trouble("code_tried", *sentences.code_tried(notice, people))
+            case CodeEnded(reason=reason):
+                self.narrate(reason, *sentences.code_ended(notice, people))
+            case MeetingNews(code=code, text=text, hint=hint):
+                self.narrate(code, text, hint)
             case TypingSeen() | Refused() | PasswordWanted() | Judged():
                 pass  # whoever has a prompt asks for passwords
             case _:

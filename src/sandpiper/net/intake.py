@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from sandpiper.wire.frames import AnyFrame
+from sandpiper.wire.admission import LinkFrame
 from sandpiper.wire.records import Record
 
 AHEAD = 2  # frames whose signatures are being checked while one takes effect: both cores stay busy, memory small
 
 Checked = Awaitable[tuple[Record, ...]] | tuple[Record, ...]
 """Records with checked signatures: now, or soon."""
-Check = Callable[[AnyFrame], Checked]
-Apply = Callable[[AnyFrame, tuple[Record, ...]], None]
+Check = Callable[[LinkFrame], Checked]
+Apply = Callable[[LinkFrame, tuple[Record, ...]], None]
 
 
-_Queue = asyncio.Queue[tuple[AnyFrame, Checked] | None]
+_Queue = asyncio.Queue[tuple[LinkFrame, Checked] | None]
 
 
 class Intake:
@@ -40,7 +40,7 @@ class Intake:
         self._taken = 0  # frames that were taken and have not taken effect, the one that waits for room included
         self._error: Exception | None = None
 
-    async def put(self, frame: AnyFrame) -> None:
+    async def put(self, frame: LinkFrame) -> None:
         """Take one frame; waits while too many are ahead of it."""
         if self._error is not None:
             raise self._error

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 from sandpiper.core.keepalive import Due, Keepalive
 from sandpiper.errors import LinkError, LinkLost, RemoteProtocolError, SandpiperError
 from sandpiper.net.intake import Checked, Intake
-from sandpiper.net.secure import Unwanted, accept_secure, dial_secure
+from sandpiper.net.secure import Unwanted, accept_secure, comes_with_code, dial_secure
 from sandpiper.net.tcp import TcpPipe, dial
-from sandpiper.wire.frames import AnyFrame, Bye, Ping, Pong, decode_frame, encode_frame
+from sandpiper.wire.admission import LinkFrame, decode_link
+from sandpiper.wire.frames import Bye, Ping, Pong, encode_frame
 from sandpiper.wire.limits import HANDSHAKE_SECONDS
 
 if TYPE_CHECKING:
@@ -44,6 +45,16 @@ class PlainDialect(Protocol):
         ...
 
 
+class Door(Protocol):
+    """Whoever serves callers that come with a code (see `sandpiper.node.door`)."""
+
+    async def serve(self, pipe: Pipe, already: bytes = b"") -> Link | None:
+        """The link to a caller that was let in and is ready for what all links carry; None: it was not, and the pipe
+        is closed. `already` was read before.
+        """
+        ...
+
+
 class LinkEvents(Protocol):
     """What the owner of the links wants to know. Called on the event loop, one at a time."""
 
@@ -55,7 +66,7 @@ class LinkEvents(Protocol):
         """The link to `peer` has ended."""
         ...
 
-    def check(self, peer: PeerKey, frame: AnyFrame) -> Checked:
+    def check(self, peer: PeerKey, frame: LinkFrame) -> Checked:
         """The records that a frame carries, with checked signatures, now or soon; none for most frames.
 
         Raises:
@@ -63,7 +74,7 @@ class LinkEvents(Protocol):
         """
         ...
 
-    def frame(self, peer: PeerKey, frame: AnyFrame, records: tuple[Record, ...]) -> None:
+    def frame(self, peer: PeerKey, frame: LinkFrame, records: tuple[Record, ...]) -> None:
         """A frame came; `records` are what `check` gave."""
         ...
 
@@ -89,6 +100,8 @@ class Links:
         self._now = now
         self._plain = plain
         self._changed = changed
+        self.door: Door | None = None
+        """Who lets in callers with a code."""
         self._links: dict[PeerKey, Link] = {}
         self._ending: dict[Link, str] = {}  # links that we have closed and whose tasks have not ended yet, and why
         self._keepalive = Keepalive()
@@ -200,10 +213,13 @@ class Links:
 
     async def _incoming(self, pipe: TcpPipe) -> None:
         link: Link | None = None
+        coded: bool | None = False
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
-                already = await pipe.read()
-                if already[:1] != b"{":
+                already = more = await pipe.read()
+                while more and (coded := comes_with_code(already)) is None:
+                    already += (more := await pipe.read())
+                if already[:1] != b"{" and not (coded and self.door is not None):
                     link = await accept_secure(pipe, self._identity, already)
         except TimeoutError:
             log.info("%s called and did not say who it is in time", pipe.address)
@@ -216,8 +232,11 @@ class Links:
         except BaseException:
             pipe.abort()
             raise
-        if link is None:
+        if coded and self.door is not None:
+            link = await self.door.serve(pipe, already)
+        elif link is None:
             await self._old_dialect(pipe, already)
+        if link is None:
             return
         self._no_stranger(asyncio.current_task())
         await self._live_link(link)
@@ -258,7 +277,36 @@ class Links:
 
     def _wanted(self, target: Target, peer: PeerKey) -> bool:
         """Asked before the other side takes us for linked, so that it never gives up a good link for nothing."""
-        return target.peer in (None, peer) and peer not in self._links
+        return target.peer in (None, peer) and self._mesh.betters(peer, "lan")
+
+    def adopt(self, link: Link) -> None:
+        """A link that was made elsewhere is one of ours from now on."""
+        if self._closing:
+            link.abort()
+            return
+        task = self._tasks.create_task(self._live_link(link), name=f"link {link.address}")
+        task.add_done_callback(lambda _: link.abort())  # also when it has not begun
+
+    def _far(self, peer: PeerKey) -> bool:
+        """Not linked, or over a relay: that link may be one that the other side has lost."""
+        link = self._links.get(peer)
+        return link is None or link.path == "relay"
+
+    async def over_relay(self, pipe: Pipe, peer: PeerKey, *, dial: bool) -> bool:
+        """Make a link to this very peer over a bridge; `dial`: ours is the first word. False: it was not to be.
+
+        Raises:
+            LinkError, RemoteProtocolError: the handshake failed.
+        """
+        if dial:
+            link = await dial_secure(pipe, self._identity, lambda met: met == peer and self._far(met), path="relay")
+        else:
+            link = await accept_secure(pipe, self._identity, path="relay")
+        if link.peer != peer:
+            link.abort()
+            return False
+        self.adopt(link)
+        return True
 
     async def _live_link(self, link: Link) -> None:
         """Read frames of a proven link until it ends."""
@@ -272,7 +320,7 @@ class Links:
             link.offer(encode_frame(Bye("full", f"this peer has {MAX_LINKS} links already")))
             await link.close()
             return
-        if not self._mesh.keep(peer, self._now(), dialled=link.dialled):
+        if not self._mesh.keep(peer, self._now(), dialled=link.dialled, path=link.path):
             link.offer(encode_frame(Bye("duplicate")))
             await link.close()
             return
@@ -315,7 +363,7 @@ class Links:
     async def _read(self, link: Link) -> None:
         peer = link.peer
 
-        def apply(frame: AnyFrame, records: tuple[Record, ...]) -> None:
+        def apply(frame: LinkFrame, records: tuple[Record, ...]) -> None:
             if self._links.get(peer) is link and link not in self._ending:
                 self._events.frame(peer, frame, records)
 
@@ -334,7 +382,7 @@ class Links:
                     return
                 self._keepalive.heard(peer, now)
                 self._mesh.heard(peer, now)
-                frame = decode_frame(raw)
+                frame = decode_link(raw)
                 if isinstance(frame, Pong):
                     self._keepalive.answered(peer, frame.number, now)
                 await intake.put(frame)

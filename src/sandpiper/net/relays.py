@@ -50,6 +50,11 @@ class RelayAddress(NamedTuple):
         return where if self.kind == "tcp" else f"{self.kind}://{where}"
 
     @property
+    def spelled(self) -> str:
+        """As `parse_relay` reads it, with everything in it."""
+        return f"{self}#sha256:{self.pin}" if self.pin else str(self)
+
+    @property
     def secure(self) -> bool:
         """It speaks TLS."""
         return self.kind in ("tls", "wss")

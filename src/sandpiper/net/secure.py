@@ -150,7 +150,11 @@ class Unwanted(LinkError):
 
 
 async def dial_secure(
-    pipe: Pipe, identity: Identity, wanted: Callable[[PeerKey], bool] = lambda _peer: True
+    pipe: Pipe,
+    identity: Identity,
+    wanted: Callable[[PeerKey], bool] = lambda _peer: True,
+    *,
+    path: PathKind = "lan",
 ) -> SecureLink:
     """The handshake of the side that dialled; the pipe is closed when it fails. `wanted(peer)` is asked once it is
     proven who answers, and before that one takes us for linked.
@@ -171,10 +175,10 @@ async def dial_secure(
         if not wanted(handshake.peer):
             raise Unwanted(f"{pipe.address} is {short(handshake.peer)}, to whom no link is wanted.", handshake.peer)
         pipe.write(_framed(third))
-    return SecureLink(pipe, inbox, handshake.peer, handshake.ciphers(), dialled=True)
+    return SecureLink(pipe, inbox, handshake.peer, handshake.ciphers(), dialled=True, path=path)
 
 
-async def accept_secure(pipe: Pipe, identity: Identity, already: bytes = b"") -> SecureLink:
+async def accept_secure(pipe: Pipe, identity: Identity, already: bytes = b"", *, path: PathKind = "lan") -> SecureLink:
     """The handshake of the side that was dialled; `already` was read from the pipe before. Raises as `dial_secure`."""
     inbox = _Inbox(pipe, already)
     handshake = LinkHandshake(identity, initiator=False, secret=os.urandom(64))
@@ -183,7 +187,7 @@ async def accept_secure(pipe: Pipe, identity: Identity, already: bytes = b"") ->
         first = await _message(inbox, pipe)
         pipe.write(PREAMBLE, _framed(handshake.answer(first)))
         handshake.accept(await _message(inbox, pipe))
-    return SecureLink(pipe, inbox, handshake.peer, handshake.ciphers(), dialled=False)
+    return SecureLink(pipe, inbox, handshake.peer, handshake.ciphers(), dialled=False, path=path)
 
 
 # ---------------------------------------------------------------- links by code (docs/protocol/admission.md)
@@ -332,6 +336,14 @@ def _finish(handshake: LinkHandshake, second: bytes) -> bytes:
 
 
 # ---------------------------------------------------------------- what all handshakes share
+
+
+def comes_with_code(begun: bytes) -> bool | None:
+    """Whether a caller's first bytes begin a handshake by code; None: there are too few of them to tell."""
+    at = len(PREAMBLE) + _LENGTH
+    if not PREAMBLE.startswith(begun[: len(PREAMBLE)]):
+        return False
+    return None if len(begun) <= at else begun[at] == MODE_XXPSK0
 
 
 @contextlib.asynccontextmanager

@@ -3,8 +3,10 @@
 from typing import TYPE_CHECKING
 
 from sandpiper.node.notices import (
+    CodeMade,
     HubChange,
     HubNews,
+    MeetingNews,
     NodeNotice,
     NodeSettings,
     PasswordWanted,
@@ -19,8 +21,10 @@ if TYPE_CHECKING:
     from sandpiper.node.node import Node
 
 __all__ = [
+    "CodeMade",
     "HubChange",
     "HubNews",
+    "MeetingNews",
     "Node",
     "NodeNotice",
     "NodeSettings",

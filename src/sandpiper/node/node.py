@@ -22,16 +22,19 @@ from sandpiper.core.mesh import Mesh
 from sandpiper.core.private import PrivateRoom, begin_room
 from sandpiper.crypto.rooms import ROOM_SECRET_BYTES, RoomSecret, direct_room, open_room
 from sandpiper.crypto.signing import open_records
-from sandpiper.errors import SandpiperError, StoreError
+from sandpiper.errors import SandpiperError
 from sandpiper.net.beacons import Beacons, Identifying, peer_id
 from sandpiper.net.lan import Multicast
 from sandpiper.net.links import Links
 from sandpiper.net.p2pchat import PlainChat
 from sandpiper.net.tcp import Listener, listen
 from sandpiper.node.alarm import Alarm
+from sandpiper.node.codes import Codes
+from sandpiper.node.door import Door
 from sandpiper.node.hubs import Hubs
-from sandpiper.node.notices import NodeSettings, PlainMessage, PlainPeer, Subscriber, moment
-from sandpiper.node.runner import Runner
+from sandpiper.node.meeting import Meetings
+from sandpiper.node.notices import NodeSettings, Subscriber, moment
+from sandpiper.node.runner import OLD_ROOM, Runner
 from sandpiper.store.history import open_history
 from sandpiper.store.marks import UNREAD
 from sandpiper.store.reader import Reader
@@ -55,7 +58,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SLEEP_JUMP_MS = 10_000  # the clocks part by this much between two looks: the machine slept
-OLD_ROOM = "general"  # the one room of the old dialect
 
 
 class Node:
@@ -82,6 +84,8 @@ class Node:
         self._links: Links
         self._beacons: Beacons
         self._hubs: Hubs
+        self._meetings: Meetings
+        self._codes: Codes
 
     # ------------------------------------------------------------ life
 
@@ -143,10 +147,17 @@ class Node:
         try:
             async with asyncio.TaskGroup() as tasks:
                 if settings.plain:
-                    self._plain = PlainChat(peer_id(self.key), self.nick, tasks, self._plain_said, self._plain_peer)
+                    self._plain = PlainChat(
+                        peer_id(self.key), self.nick, tasks, self._run.plain_said, self._run.plain_peer
+                    )
                 self._hubs = Hubs(self._identity, self._run, tasks)
                 self._links = Links(self._identity, self._mesh, self._run, tasks, moment, self._plain, self._look_again)
                 self._run.links = self._links
+                self._links.door = door = Door(self._identity, self._run)
+                self._meetings = Meetings(
+                    self.key, self._run, self._links, door, tasks, settings.relays, self._look_again
+                )
+                self._codes = Codes(self._identity, self._run, self._links, self._mesh, self._meetings)
                 discovery = Discovery(peer_id(self.key), random.Random(), moment())
                 self._beacons = Beacons(
                     self._lan,
@@ -171,6 +182,7 @@ class Node:
                     own.append(tasks.create_task(self._beacons.follow(), name="interfaces"))
                 self._alarm = Alarm(self._ring)
                 own.append(tasks.create_task(self._alarm.run(), name="time"))
+                self._meetings.look()
                 self._ready.set()
                 await self._stopping.wait()
                 for task in own:
@@ -178,6 +190,7 @@ class Node:
                 self._beacons.leave()
                 listener.close()
                 await self._hubs.close()
+                await self._meetings.close()
                 if self._plain is not None:
                     await self._plain.close()
                 await self._links.close_all()
@@ -199,7 +212,12 @@ class Node:
             self._alarm.by(self._next())
 
     def _next(self) -> float | None:
-        times = (self._run.engine.deadline(), self._links.deadline(), self._beacons.deadline())
+        times = (
+            self._run.engine.deadline(),
+            self._links.deadline(),
+            self._beacons.deadline(),
+            self._meetings.deadline(),
+        )
         return min((t for t in times if t is not None), default=None)
 
     def _ring(self) -> float | None:
@@ -213,6 +231,7 @@ class Node:
             self._hubs.look_again()
         self._beacons.tick()
         self._links.tick()
+        self._meetings.tick()
         self._run.tick()
         return self._next()
 
@@ -428,6 +447,11 @@ class Node:
         """What only hubs have: how things are with them, their other rooms, search, and what operators may do."""
         return self._hubs
 
+    @property
+    def codes(self) -> Codes:
+        """Private rooms by code: making one, joining one, and new codes."""
+        return self._codes
+
     def connect(self, host: str, port: int) -> None:
         """Dial an address now and whenever its link is lost, until the end."""
         self._mesh.given(host, port, moment())
@@ -469,18 +493,3 @@ class Node:
             f"The clock of {nick} is {abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} this one.",
             "Times shown may be wrong; the order of messages is not affected.",
         )
-
-    def _plain_said(self, author: PeerKey, message: RecordId, nick: str, time_ms: int, text: str) -> None:
-        room = open_room(OLD_ROOM)
-        if self._run.engine.room(room) is None:
-            return
-        try:
-            self._run.history.append_plain(room, message, author, nick, time_ms, text)
-            self._run.history.commit()
-        except StoreError as exc:
-            self._run.problem(exc.code, str(exc), exc.hint)
-            return
-        self._run.tell(PlainMessage(room, message, author, nick, time_ms, text))
-
-    def _plain_peer(self, author: PeerKey, nick: str, linked: bool) -> None:
-        self._run.tell(PlainPeer(author, nick, linked))

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from sandpiper.core.events import Notice, Now
+from sandpiper.crypto.codes import Code
 from sandpiper.net.hub import HubAddress
+from sandpiper.net.relays import RelayAddress
 from sandpiper.wire.beacon import DEFAULT_GROUP, DEFAULT_PORT
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 from sandpiper.wire.records import Edit, React, Retract
@@ -20,7 +22,8 @@ class NodeSettings(Struct, frozen=True):
     """Where a node listens and whom it looks for.
 
     It listens on the first free one of `ports`, on all addresses or on `hosts`. `interfaces` are names, empty means
-    all; `peers` are addresses to dial always; `plain` switches the old p2pchat dialect on.
+    all; `peers` are addresses to dial always; `plain` switches the old p2pchat dialect on; `relays` are where members
+    of private rooms meet who do not reach each other on a LAN.
     """
 
     ports: range = DEFAULT_PORTS
@@ -31,6 +34,7 @@ class NodeSettings(Struct, frozen=True):
     interfaces: tuple[str, ...] = ()
     peers: tuple[tuple[str, int], ...] = ()
     plain: bool = False
+    relays: tuple[RelayAddress, ...] = ()
 
 
 class Problem(Struct, frozen=True):
@@ -105,7 +109,25 @@ class PasswordWanted(Struct, frozen=True):
     wrong: bool = False
 
 
-NodeNotice = Notice | Problem | PlainMessage | PlainPeer | HubNews | HubChange | PasswordWanted
+class CodeMade(Struct, frozen=True):
+    """There is a code with which others may join a private room: for the eyes of the person. `relay` is where it can
+    be used besides this network, as the other side names it; empty: nowhere.
+    """
+
+    room: RoomId
+    code: Code
+    relay: str = ""
+
+
+class MeetingNews(Struct, frozen=True):
+    """Something happened at a rendezvous, or on the way into a private room."""
+
+    code: str
+    text: str
+    hint: str = ""
+
+
+NodeNotice = Notice | Problem | PlainMessage | PlainPeer | HubNews | HubChange | PasswordWanted | CodeMade | MeetingNews
 Subscriber = Callable[[NodeNotice], None]
 
 

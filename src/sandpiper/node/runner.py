@@ -10,6 +10,7 @@ import logging
 import random
 from typing import TYPE_CHECKING
 
+from sandpiper.core.admission import CodeEnded, Decline, OpenCodes
 from sandpiper.core.engine import Engine
 from sandpiper.core.events import (
     Accepted,
@@ -30,28 +31,33 @@ from sandpiper.core.events import (
     Tick,
 )
 from sandpiper.core.names import Names
+from sandpiper.crypto.rooms import open_room
 from sandpiper.crypto.signing import open_records
 from sandpiper.errors import StoreError
-from sandpiper.node.notices import NodeNotice, Problem, Subscriber, moment
+from sandpiper.node.notices import NodeNotice, PlainMessage, PlainPeer, Problem, Subscriber, moment
 from sandpiper.store.reader import Reader
-from sandpiper.wire.frames import AnyFrame, Records, encode_frame
-from sandpiper.wire.ids import PeerKey, RoomId
+from sandpiper.wire.admission import CodeOpen
+from sandpiper.wire.frames import Records, encode_frame
+from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 from sandpiper.wire.limits import MAX_ANSWER_FRAMES, MAX_BATCH_BYTES, MAX_BATCH_RECORDS
 from sandpiper.wire.text import clean_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sandpiper.core.admission import AdmissionEffect
     from sandpiper.crypto.identity import Identity
     from sandpiper.net.intake import Checked
     from sandpiper.net.link import Link
     from sandpiper.net.links import Links
     from sandpiper.store.history import History
     from sandpiper.store.marks import Place
+    from sandpiper.wire.admission import LinkFrame
     from sandpiper.wire.records import Record
 
 log = logging.getLogger(__name__)
 
+OLD_ROOM = "general"  # the one room of the old dialect
 THREAD_FROM = 8  # records in one frame from which signatures are checked off the event loop
 
 
@@ -68,6 +74,11 @@ class Runner:
         self.ignored: set[PeerKey] = set()
         self.verified: set[PeerKey] = set()
         self.read: dict[RoomId, Place] = {}
+        self.declined: Callable[[Decline], None] = lambda _: None
+        """Told of a joiner whom nobody waits for any more."""
+        self.codes_changed: Callable[[], None] = lambda: None
+        """Told when a code may have been opened or closed."""
+        self.codes = OpenCodes(identity.key, lambda room, peer: self.engine.refusal(room, peer))
         self._identity = identity
         self._rng = random.Random()
         self._wake = wake
@@ -86,7 +97,7 @@ class Runner:
                 if peer.verified:
                     self.verified.add(peer.key)
         self.read = self.history.read_places()
-        return Engine(self._identity, self.nick, self._rng, moment(), self.history.load_rooms())
+        return Engine(self._identity, self.nick, self._rng, moment(), self.history.load_rooms(), self.codes)
 
     # ------------------------------------------------------------ telling
 
@@ -125,6 +136,16 @@ class Runner:
             self._begin_again()
             raise
         self._wake(self.engine.deadline())
+
+    def admission(self, effects: list[AdmissionEffect]) -> None:
+        """Carry out what the codes want done, all but letting somebody in.
+
+        Raises:
+            StoreError: the disk failed.
+        """
+        self._perform(self.engine.admission(effects))
+        self._wake(self.engine.deadline())
+        self.codes_changed()
 
     def _begin_again(self) -> None:
         """Forget what could not be kept, and everybody who might have heard of it."""
@@ -186,6 +207,11 @@ class Runner:
                 case Serve():
                     history.commit()
                     self._serve(effect)
+                case CodeEnded():
+                    self.tell(effect)
+                    self.codes_changed()
+                case Decline():
+                    self.declined(effect)
                 case Hangup(peer=peer, code=code, reason=reason):
                     self.links.hang_up(peer, code, reason)
                 case Refused(peer=peer, code=code, reason=reason):
@@ -223,6 +249,25 @@ class Runner:
             if not more:
                 return
 
+    # ------------------------------------------------------------ the old dialect
+
+    def plain_said(self, author: PeerKey, message: RecordId, nick: str, time_ms: int, text: str) -> None:
+        """A peer of the old dialect said something in its one room."""
+        room = open_room(OLD_ROOM)
+        if self.engine.room(room) is None:
+            return
+        try:
+            self.history.append_plain(room, message, author, nick, time_ms, text)
+            self.history.commit()
+        except StoreError as exc:
+            self.problem(exc.code, str(exc), exc.hint)
+            return
+        self.tell(PlainMessage(room, message, author, nick, time_ms, text))
+
+    def plain_peer(self, author: PeerKey, nick: str, linked: bool) -> None:
+        """One came or went."""
+        self.tell(PlainPeer(author, nick, linked))
+
     # ------------------------------------------------------------ links (LinkEvents)
 
     def link_up(self, link: Link) -> None:
@@ -233,7 +278,7 @@ class Runner:
         """See `LinkEvents`."""
         self.do(PeerDown(peer, clean_line(reason, 200)))
 
-    def check(self, peer: PeerKey, frame: AnyFrame) -> Checked:
+    def check(self, peer: PeerKey, frame: LinkFrame) -> Checked:
         """See `LinkEvents`. Large batches go to two threads; libsodium lets go of the GIL."""
         if not isinstance(frame, Records) or not self.engine.expects(peer, frame):
             return ()
@@ -242,10 +287,12 @@ class Runner:
             return open_records(frame.records, room)
         return asyncio.ensure_future(_on_threads(frame.records, room))
 
-    def frame(self, peer: PeerKey, frame: AnyFrame, records: tuple[Record, ...]) -> None:
+    def frame(self, peer: PeerKey, frame: LinkFrame, records: tuple[Record, ...]) -> None:
         """See `LinkEvents`."""
         try:
             self.do(Received(peer, frame, records))
+            if isinstance(frame, CodeOpen):
+                self.codes_changed()
         except StoreError as exc:
             self.problem(exc.code, str(exc), exc.hint)
             raise

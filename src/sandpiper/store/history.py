@@ -225,9 +225,19 @@ class History(Marks, HubPlaces, Judging):
         with self._writing("keeping a room"):
             self._begin()
             self._db.execute(
-                "INSERT INTO rooms (id, name, kind, peer, joined, secret) VALUES (?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT (id) DO UPDATE SET joined = excluded.joined",
-                (room.room, room.name, room.kind, room.peer, room.joined, bytes(room.secret)),
+                "INSERT INTO rooms (id, name, kind, peer, joined, secret, lock, relay)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE"
+                " SET joined = excluded.joined, lock = excluded.lock, relay = excluded.relay",
+                (
+                    room.room,
+                    room.name,
+                    room.kind,
+                    room.peer,
+                    room.joined,
+                    bytes(room.secret),
+                    bytes(room.lock),
+                    room.relay,
+                ),
             )
             self._rooms[room.room] = self._db.execute("SELECT n FROM rooms WHERE id = ?", (room.room,)).fetchone()[0]
 
@@ -335,17 +345,31 @@ class History(Marks, HubPlaces, Judging):
         self.commit()
         with self._reading():
             rows = self._db.execute(
-                "SELECT n, id, name, kind, peer, joined, topic, topic_clock, topic_id, secret FROM rooms"
+                "SELECT n, id, name, kind, peer, joined, topic, topic_clock, topic_id, secret, lock, relay FROM rooms"
                 " WHERE kind != 'hub' ORDER BY n"
             ).fetchall()
             out = []
-            for n, room, name, kind, peer, joined, topic, topic_clock, topic_id, secret in rows:
+            for n, room, name, kind, peer, joined, topic, topic_clock, topic_id, secret, lock, relay in rows:
                 logs = tuple(self._load_logs(n))
                 tips = tuple(self._load_tips(n, logs))
                 place = (topic_clock, topic_id)
                 acts, kept = tuple(self._load_acts(n)), RoomSecret(secret)
                 out.append(
-                    StoredRoom(RoomId(room), name, kind, peer, logs, tips, topic, place, bool(joined), kept, acts)
+                    StoredRoom(
+                        RoomId(room),
+                        name,
+                        kind,
+                        peer,
+                        logs,
+                        tips,
+                        topic,
+                        place,
+                        bool(joined),
+                        kept,
+                        acts,
+                        RoomSecret(lock),
+                        relay,
+                    )
                 )
             return out
 

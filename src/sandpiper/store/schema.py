@@ -122,7 +122,13 @@ CREATE TABLE acts (                       -- control records, also of logs that 
 );
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1.replace("TOKENIZER", TOKENIZER), _V2, _V3, _V4)
+# The password of a private room, stretched, and the relay where its members meet.
+_V5 = """
+ALTER TABLE rooms ADD COLUMN lock BLOB NOT NULL DEFAULT x'';
+ALTER TABLE rooms ADD COLUMN relay TEXT NOT NULL DEFAULT '';
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1.replace("TOKENIZER", TOKENIZER), _V2, _V3, _V4, _V5)
 """Entry n brings a file from version n to n + 1. Entries are never changed once released."""
 
 APPLICATION_ID = 0x53504950  # "SPIP": tells our files from other SQLite files

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from typing_extensions import override
 
 from sandpiper.errors import LinkError, RemoteProtocolError, TrustError
-from sandpiper.wire.frames import BadFrame, Frame, RawRecord
+from sandpiper.wire.frames import AnyFrame, BadFrame, Frame, RawRecord, decode_frame
 from sandpiper.wire.ids import Key32
 from sandpiper.wire.limits import MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_FRAME_BYTES, MAX_NICK_CHARS
 
@@ -320,10 +320,13 @@ def _check_lock(lock: bytes) -> None:
 JoinFrame = Asks | Admitted | Roster | Declined | Settled
 CodeFrame = CodeOpen | CodeGuessed | CodeClosed
 AdmissionFrame = JoinFrame | CodeFrame
+LinkFrame = AnyFrame | CodeFrame
+"""What a link of two peers carries; those about codes among members only."""
 
 _KINDS: tuple[type[Frame], ...] = (
     Asks, Admitted, Roster, Declined, Settled, CodeOpen, CodeGuessed, CodeClosed,
 )  # fmt: skip
+_OF_CODES = frozenset((CodeOpen.kind, CodeGuessed.kind, CodeClosed.kind))
 _encoder = msgspec.msgpack.Encoder()
 _decoders: dict[int, msgspec.msgpack.Decoder[AdmissionFrame]] = {k.kind: msgspec.msgpack.Decoder(k) for k in _KINDS}
 
@@ -349,6 +352,19 @@ def decode_admission(raw: bytes | memoryview) -> AdmissionFrame:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         # `from None`: what the decoder says may quote a field, and fields here are secrets.
         raise BadFrame(f"A frame of kind {raw[0]} could not be read.") from None
+
+
+def decode_link(raw: bytes | memoryview) -> LinkFrame:
+    """The typed frame in `raw`, of a link that is past its admission.
+
+    Raises:
+        BadFrame: too long, or not what its kind byte says.
+    """
+    if raw and raw[0] in _OF_CODES:
+        frame = decode_admission(raw)
+        assert isinstance(frame, CodeFrame)
+        return frame
+    return decode_frame(raw)
 
 
 def rosters(records: Iterable[bytes]) -> Iterator[Roster]:

@@ -160,7 +160,7 @@ class BadFrame(RemoteProtocolError):
     code = "bad_frame"
 
 
-def encode_frame(frame: AnyFrame) -> bytes:
+def encode_frame(frame: Frame) -> bytes:
     """Kind byte and body, at most `MAX_FRAME_BYTES`."""
     return bytes((frame.kind,)) + _encoder.encode(frame)
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sandpiper.faces.context import Context
-    from sandpiper.faces.settings import TuiSettings
+    from sandpiper.faces.settings import Entering, TuiSettings
     from sandpiper.faces.spans import Line
     from sandpiper.faces.tui.telling import Telling
     from sandpiper.faces.tui.views import Ask, Update
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PATIENCE_SECONDS = 1.0  # a command that takes longer (a relay far away) does not hold up the next ones
 LAST_SECONDS = 2.0  # what was typed before the end is done within this time, or not at all
 
 
@@ -128,6 +129,7 @@ class NodeBackstage:
         self._asking: _Asking
         self._thread = threading.Thread(target=self._main, name="node", daemon=True)
         self._calls: deque[_Call] = deque()
+        self._underway: set[asyncio.Task[None]] = set()  # commands that have not ended
         self._loop: asyncio.AbstractEventLoop | None = None
         self._called: asyncio.Event
         self._stop_asked = False
@@ -238,6 +240,7 @@ class NodeBackstage:
             self._stopping.set_result(None)
 
     async def _live(self, profile: Profile) -> None:
+        from sandpiper.faces.incode import go_to
         from sandpiper.faces.onhubs import Given
         from sandpiper.faces.people import PLAIN_ROOM_NAME
         from sandpiper.faces.tui.telling import Telling
@@ -268,9 +271,14 @@ class NodeBackstage:
         async with node:
             if node.settings.plain:
                 node.join(PLAIN_ROOM_NAME)  # the old dialect knows no other
-            room = node.join(room_name)
+            room = go_to(node, room_name)
             if self._settings.hub:
                 room = node.connect_hub(parse_hub(self._settings.hub))
+            if self._settings.entering is not None:
+                entered = await self._entered(node, self._settings.entering)
+                if entered is None:  # somebody ended this first
+                    return
+                room = entered
             given = Given(self._settings.password, self._settings.hub)
             telling = Telling(node, profile, self._put, quiet=self._settings.quiet)
 
@@ -283,6 +291,22 @@ class NodeBackstage:
                 heard(notice)
             await telling.begin(room)
             await self._work(node, profile, telling, failed)
+
+    async def _entered(self, node: Node, entering: Entering) -> RoomId | None:
+        """The private room to begin in, once we are in it; None: it is ended before that.
+
+        Raises:
+            SandpiperError: it could not be made, or did not let us in.
+        """
+        from sandpiper.faces.incode import enter
+
+        entry = asyncio.create_task(enter(node, entering), name="enter")
+        try:
+            await asyncio.wait((entry, self._stopping), return_when=asyncio.FIRST_COMPLETED)
+            return entry.result() if entry.done() else None
+        finally:
+            entry.cancel()
+            await asyncio.gather(entry, return_exceptions=True)
 
     async def _work(self, node: Node, profile: Profile, telling: Telling, failed: asyncio.Future[None]) -> None:
         """Do what is asked for and tell what happens, until somebody or something ends it."""
@@ -310,9 +334,9 @@ class NodeBackstage:
             await tell
         finally:
             telling.leave()
-            for task in (converse, tell, *others):
+            for task in (converse, tell, *others, *self._underway):
                 task.cancel()
-            await asyncio.gather(converse, tell, *others, return_exceptions=True)
+            await asyncio.gather(converse, tell, *others, *self._underway, return_exceptions=True)
             failed.cancel()
             telling.close()
 
@@ -327,7 +351,7 @@ class NodeBackstage:
                 match call:
                     case _Obey(room=room, text=text):
                         face.typed_in(room)
-                        await self._obey(context, telling, text)
+                        await self._patiently(asyncio.create_task(self._obey(context, telling, text), name="obey"))
                     case _Look(room=room, focused=focused):
                         face.shown(room)
                         telling.look(room, focused=focused)
@@ -349,6 +373,22 @@ class NodeBackstage:
                         assert_never(call)
             except SandpiperError as exc:
                 telling.trouble(None, str(exc), exc.hint)
+
+    async def _patiently(self, task: asyncio.Task[None]) -> None:
+        """Let a command end before the next one begins, unless it waits for somebody far away."""
+        self._underway.add(task)
+        task.add_done_callback(self._underway.discard)
+        await asyncio.wait((task,), timeout=PATIENCE_SECONDS)
+        if task.done():
+            task.result()
+        else:
+            task.add_done_callback(self._late)
+
+    def _late(self, task: asyncio.Task[None]) -> None:
+        """A command that took long has ended: a mistake of ours in it must not be lost."""
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            told = {"message": "a command failed", "exception": exc, "handle": task}
+            asyncio.get_running_loop().call_exception_handler(told)
 
     async def _obey(self, context: Context, telling: Telling, text: str) -> None:
         from sandpiper.faces.commands import execute

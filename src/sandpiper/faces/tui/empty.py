@@ -39,7 +39,7 @@ def empty_lines(us: Us, room: RoomView, peer: PeerView | None) -> list[Line]:
         return [line(Span("No messages yet.", "bold")), line(Span("Whoever runs the hub can read all of them.", "dim"))]
     if room.others:
         return [line(Span("No messages yet.", "bold")), line(Span("Say hello; Enter sends.", "dim"))]
-    return _alone(us, room)
+    return _waiting() if room.kind == "private" else _alone(us, room)
 
 
 def _direct(room: RoomView, peer: PeerView | None) -> list[Line]:
@@ -64,6 +64,17 @@ def _alone(us: Us, room: RoomView) -> list[Line]:
         say = "Where beacons do not reach:" if us.multicast else "Beacons are off; others join you with:"
         lines += [line(Span(say, "dim")), _typed(f"sandpiper --peer {_dialled(us)}{where}")]
     return [*lines, line(Span("What may be in the way:", "dim")), _typed("sandpiper doctor")]
+
+
+def _waiting() -> list[Line]:
+    """In a private room of which no other member is here."""
+    return [
+        line(Span("Nobody else is here.", "bold")),
+        line(Span("What you write is kept, and delivered when you meet.", "dim")),
+        (),
+        line(Span("To let somebody in, give them a code:", "dim")),
+        _typed("/invite"),
+    ]
 
 
 def _typed(command: str) -> Line:

@@ -10,6 +10,7 @@ import time
 from itertools import count
 from typing import TYPE_CHECKING, assert_never
 
+from sandpiper.core.admission import CodeEnded, CodeTried
 from sandpiper.core.events import (
     Accepted,
     CatchUp,
@@ -39,7 +40,7 @@ from sandpiper.faces.tui.naming import Naming
 from sandpiper.faces.tui.pending import MAX_CHANGED, Batch, Changed, Pending, provisional
 from sandpiper.faces.tui.unread import Unread
 from sandpiper.faces.tui.views import Delivery, Found, Note, Show, Typing
-from sandpiper.node import HubChange, HubNews, PasswordWanted, PlainMessage, PlainPeer, Problem
+from sandpiper.node import CodeMade, HubChange, HubNews, MeetingNews, PasswordWanted, PlainMessage, PlainPeer, Problem
 from sandpiper.wire.ids import RecordId, RoomId
 from sandpiper.wire.records import (
     Admit,
@@ -297,6 +298,14 @@ class Telling:
                     self._pending.changed(room, RecordId(body.target), history=history)
             case PasswordWanted():
                 self.tell(notice)
+            case CodeMade(room=room):
+                self._event(room, " ".join(sentences.code_made(notice, people)))
+            case CodeTried(room=room):
+                self.trouble(room, *sentences.code_tried(notice, people))
+            case CodeEnded(room=room):
+                self._event(room, " ".join(sentences.code_ended(notice, people)))
+            case MeetingNews(text=text, hint=hint):
+                self._event(None, f"{text} {hint}".rstrip())
             case MemberChanged(room=room):
                 self._event(room, sentences.member_changed(notice, people))
             case Judged(room=room, void=void):

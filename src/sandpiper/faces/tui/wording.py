@@ -80,8 +80,11 @@ def plain_in(around: Around, room: RoomView) -> list[PeerView]:
 
 def mode(around: Around) -> str:
     """How we reach others, in a word."""
-    if around.us.multicast or online(around):
+    paths = {peer.path for peer in online(around)}
+    if around.us.multicast or paths - {"relay"}:
         return "lan"
+    if paths:
+        return "relay"
     return "hub" if any(room.hub is not None and room.hub.up for room in around.rooms) else "offline"
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import override
 
+from sandpiper.core.admission import Decline
 from sandpiper.core.engine import Engine
 from sandpiper.core.events import (
     Accepted,
@@ -38,7 +39,8 @@ from sandpiper.crypto.rooms import RoomSecret, direct_room, open_room
 from sandpiper.errors import RemoteProtocolError, SandpiperError
 from sandpiper.testing.simulation.disk import Disk, Place
 from sandpiper.testing.simulation.link import End, Link
-from sandpiper.wire.frames import AnyFrame, Bye, Records, decode_frame, encode_frame
+from sandpiper.wire.admission import LinkFrame, decode_link
+from sandpiper.wire.frames import Bye, Records, encode_frame
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 from sandpiper.wire.limits import MAX_ANSWER_FRAMES, MAX_BATCH_RECORDS, MAX_ROSTER, SALT_BYTES
 from sandpiper.wire.records import Admit, AnyBody, Record, Remove, Role, Text, Topic
@@ -264,7 +266,7 @@ class SimPeer(End):
     def receive(self, link: Link, raw: bytes) -> None:
         other = link.other(self).key
         try:
-            frame = decode_frame(raw)
+            frame = decode_link(raw)
             records = self.world.open(frame.records, RoomId(frame.room)) if isinstance(frame, Records) else ()
         except RemoteProtocolError as exc:
             self._tell(Refused(other, exc.code, str(exc)))
@@ -309,8 +311,8 @@ class SimPeer(End):
             case Send(peers=peers, frame=frame):
                 self._commit()
                 self._send(peers, frame)
-            case Append() | SaveRoom() | Enact():
-                pass
+            case Append() | SaveRoom() | Enact() | Decline():
+                pass  # nobody comes with a code here
             case Judged():
                 self._commit()
                 engine.derived(effect, self.disk.derived(effect))
@@ -343,7 +345,7 @@ class SimPeer(End):
         if self.disk.commit():
             self.world.active()
 
-    def _send(self, peers: tuple[PeerKey, ...], frame: AnyFrame) -> None:
+    def _send(self, peers: tuple[PeerKey, ...], frame: LinkFrame) -> None:
         raw = encode_frame(frame)
         for peer in peers:
             link = self.links.get(peer)

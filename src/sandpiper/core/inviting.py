@@ -1,0 +1,34 @@
+"""What the codes of this member want done, as effects of the engine: the members of a room hear of its codes. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sandpiper.core.admission import AdmissionEffect, Let, Tell
+from sandpiper.core.events import Effect, Send
+from sandpiper.errors import LocalProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from sandpiper.wire.ids import PeerKey, RoomId
+
+
+def carried(effects: Iterable[AdmissionEffect], members: Callable[[RoomId], tuple[PeerKey, ...]]) -> list[Effect]:
+    """`members(room)` are the linked ones that share it.
+
+    Raises:
+        LocalProtocolError: somebody is to be let in; only whoever asked for that can do it.
+    """
+    out: list[Effect] = []
+    for effect in effects:
+        match effect:
+            case Tell(room=room, frame=frame, to=to, without=without):
+                told = tuple(key for key in members(room) if to in (None, key) and key != without)
+                if told:
+                    out.append(Send(told, frame))
+            case Let():
+                raise LocalProtocolError("nobody has asked to be let in")
+            case _:
+                out.append(effect)
+    return out

@@ -1,0 +1,164 @@
+"""The member's side of a join: answers whoever comes with a code, and lets in who knows it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from sandpiper.core.admission import ASK_SECONDS, Decline, Let
+from sandpiper.core.events import Post
+from sandpiper.core.joining import ADMIT_SECONDS
+from sandpiper.core.private import PrivateRoom
+from sandpiper.errors import LinkError, RemoteProtocolError, SandpiperError, StoreError, UsageError
+from sandpiper.net.secure import secure_as_member
+from sandpiper.node.notices import moment
+from sandpiper.wire.admission import (
+    Admitted,
+    Asks,
+    Declined,
+    NotAdmitted,
+    Settled,
+    decode_admission,
+    encode_admission,
+    rosters,
+)
+from sandpiper.wire.frames import BadFrame
+from sandpiper.wire.records import Admit
+
+if TYPE_CHECKING:
+    from sandpiper.core.admission import AdmissionEffect, Attempt
+    from sandpiper.core.events import PathKind
+    from sandpiper.crypto.identity import Identity
+    from sandpiper.net.link import Pipe
+    from sandpiper.net.secure import SecureLink
+    from sandpiper.node.runner import Runner
+    from sandpiper.wire.ids import PeerKey
+
+log = logging.getLogger(__name__)
+
+
+class Door:
+    """Where joiners knock, over the LAN (`sandpiper.net.links.Door`) or a bridge."""
+
+    def __init__(self, identity: Identity, run: Runner) -> None:
+        self._identity = identity
+        self._run = run
+        self._knocking: dict[int, SecureLink] = {}
+        run.declined = self._declined
+
+    async def serve(
+        self, pipe: Pipe, already: bytes = b"", *, path: PathKind = "lan", relay: str = ""
+    ) -> SecureLink | None:
+        """The link to somebody who knew the code and has been let in, ready for what all links carry; None: it came to
+        nothing, and the pipe is closed. `relay` is through which the joiner came; empty: through none.
+
+        Raises:
+            StoreError: the disk failed; the joiner was told that it cannot be let in.
+        """
+        try:
+            link, attempt = await secure_as_member(
+                pipe, self._identity, _Answering(self._run, relay), already, path=path
+            )
+        except (LinkError, RemoteProtocolError, NotAdmitted) as exc:
+            log.info("a joiner at %s got nowhere: %s", pipe.address, exc.code)
+            pipe.abort()
+            return None
+        self._knocking[attempt.number] = link
+        try:
+            if await self._admitted(link, attempt):
+                return link
+        except (LinkError, RemoteProtocolError, TimeoutError) as exc:
+            log.info("a joiner at %s was lost: %s", pipe.address, type(exc).__name__)
+        except BaseException:
+            link.abort()
+            raise
+        finally:
+            self._knocking.pop(attempt.number, None)
+            self._run.codes.ended(attempt)
+        with contextlib.suppress(LinkError):
+            await link.close()
+        return None
+
+    async def _admitted(self, link: SecureLink, attempt: Attempt) -> bool:
+        async with asyncio.timeout(ASK_SECONDS):
+            asked = decode_admission(await link.receive())
+        if not isinstance(asked, Asks):
+            raise BadFrame("A joiner said something else than who it is.")
+        answer = self._run.codes.asked(attempt, asked, moment())
+        match answer:
+            case [Let() as let]:
+                declined = self._let(link, let)
+            case [Decline(frame=declined)]:
+                pass
+            case _:
+                declined = Declined("failed")
+        if declined is not None:
+            link.offer(encode_admission(declined))
+            return False
+        async with asyncio.timeout(ADMIT_SECONDS):
+            settled = decode_admission(await link.receive())
+        if not isinstance(settled, Settled):
+            raise BadFrame("Somebody who was let in said something else than that.")
+        return True
+
+    def _let(self, link: SecureLink, let: Let) -> Declined | None:
+        """Sign its admission and give it what it needs; or why not."""
+        run = self._run
+        room = run.engine.room(let.room)
+        if not isinstance(room, PrivateRoom):
+            return Declined("failed")
+        try:
+            if not room.roster.admits(let.peer):
+                run.do(Post(let.room, Admit(let.peer, let.nick)))
+        except UsageError:
+            return Declined("failed")
+        except StoreError as exc:
+            run.problem(exc.code, str(exc), exc.hint)
+            return Declined("failed")
+        link.offer(encode_admission(Admitted(let.room, bytes(room.secret), "all", bytes(room.lock))))
+        for frame in rosters(run.engine.roster_records(let.room)):
+            link.offer(encode_admission(frame))
+        return None
+
+    def _declined(self, decline: Decline) -> None:
+        """Nobody waits for a joiner any more."""
+        link = self._knocking.pop(decline.attempt, None)
+        if link is not None:
+            link.offer(encode_admission(decline.frame))
+            link.abort()
+
+
+class _Answering:
+    """`Answerer`: the codes of a node, with the time put in, for joiners that came one way."""
+
+    def __init__(self, run: Runner, relay: str) -> None:
+        self._run = run
+        self._relay = relay
+
+    def begin(self, nameplate: str) -> Attempt:
+        """See `Answerer`."""
+        return self._run.codes.begin(nameplate, moment(), self._relay)
+
+    def judge(self, attempt: Attempt) -> None:
+        """See `Answerer`."""
+        self._run.codes.judge(attempt, moment())
+
+    def wrong(self, attempt: Attempt) -> None:
+        """See `Answerer`."""
+        self._perform(self._run.codes.wrong(attempt, moment()))
+
+    def proven(self, attempt: Attempt, peer: PeerKey) -> None:
+        """See `Answerer`."""
+        self._perform(self._run.codes.proven(attempt, peer, moment()))
+
+    def ended(self, attempt: Attempt) -> None:
+        """See `Answerer`."""
+        self._run.codes.ended(attempt)
+
+    def _perform(self, effects: list[AdmissionEffect]) -> None:
+        try:
+            self._run.admission(effects)
+        except SandpiperError as exc:
+            log.warning("codes: %s", exc.sentence())
