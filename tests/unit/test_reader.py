@@ -1,5 +1,6 @@
 """Reading a history: pages, search, and reading while another process writes."""
 
+import random
 import sqlite3
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from sandpiper.store.history import History
 from sandpiper.store.reader import Message, Reader
 from sandpiper.store.schema import MIGRATIONS, migrate
 from sandpiper.testing.conformance import DEADLINE
-from sandpiper.wire.ids import RecordId
+from sandpiper.wire.ids import RecordId, RoomId
 from sandpiper.wire.records import Edit, Profile, React, Retract, Text
 from tests.unit.authors import DEV, EPOCH, GENERAL, JOIN_DEV, JOIN_GENERAL, Author, keep
 
@@ -257,6 +258,25 @@ def test_search_finds_what_is_indexed_and_what_is_not_yet(history, reader, say, 
         assert len(again.search("word")) == 25
 
 
+@pytest.mark.parametrize("recent", [1, 7, 40, 1_000])
+def test_search_finds_the_newest_by_their_place_whatever_came_first(history, reader, monkeypatch, recent):
+    monkeypatch.setattr(reader_module, "RECENT", recent)
+    rng = random.Random(recent)
+    key = Author(1).key
+    kept: list[tuple[int, bytes, str, RoomId]] = []
+    for number, clock in enumerate(rng.choices(range(150), k=200)):  # many share a clock
+        room = DEV if rng.random() < 0.2 else GENERAL
+        text = f"{'word' if rng.random() < 0.5 else 'other'} {number}"
+        kept.append((clock, RecordId(rng.randbytes(32)), text, room))
+        history.append_plain(room, kept[-1][1], key, "ann", clock, text)
+    history.commit()
+    kept.sort()
+    for room in (None, GENERAL, DEV):
+        for limit in (1, 5, 30, 200):
+            wanted = [text for _, _, text, where in kept if "word" in text and room in (None, where)][-limit:]
+            assert texts(reader.search("word", room=room, limit=limit)) == wanted
+
+
 # ---------------------------------------------------------------- beside a writer
 
 
@@ -394,6 +414,7 @@ def test_search_in_a_large_history_costs_what_it_finds(large):
         assert steps(reader, lambda: reader.search("xylophone")) < 20_000
         assert steps(reader, lambda: reader.search("number77777")) < 20_000
         assert steps(reader, lambda: reader.find(GENERAL, "0001e240")) < 20_000
+        assert steps(reader, lambda: reader.search("common")) < 60_000, "a word of all messages"
 
 
 def test_a_large_history_is_read_page_by_page(large):

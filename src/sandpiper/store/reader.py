@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 EXPORT_PAGE = 1000  # rows held at once while exporting
 CHUNK = 500  # ids in one question: every build of SQLite takes 999
+RECENT = 1_000  # messages of a room in which a search looks first
 
 
 class Reaction(Struct, frozen=True):
@@ -199,20 +200,42 @@ class Reader:
         match = " ".join(terms) + "*"
         with sql_errors(self.path, "searching it"):
             self._index_the_newest()
-        # The newest are chosen before anything is joined to them: a common word has many.
-        chosen = (
-            "SELECT n FROM messages WHERE n IN (SELECT rowid FROM words WHERE words MATCH ?"
-            " UNION ALL SELECT rowid FROM temp.newest WHERE newest MATCH ?) AND NOT retracted AND time >= ?"
-        )
-        values: list[object] = [match, match, since_ms]
-        if room is not None:
-            chosen, values = f"{chosen} AND room = (SELECT n FROM rooms WHERE id = ?)", [*values, room]
-        if self._without_ignored:
-            chosen += " AND author NOT IN (SELECT a.n FROM authors a JOIN peers p ON p.key = a.key WHERE p.ignored)"
-        query = (
-            f"{self._heard} AND m.n IN ({chosen} ORDER BY clock DESC, id DESC LIMIT ?) ORDER BY m.clock DESC, m.id DESC"
-        )
-        return self._messages(query, (*values, limit))[::-1]
+        found: list[Message] = []
+        for floor, first in (self._recent(room), (-1, 0)):  # a common word is among what was said of late
+            # The newest are chosen before anything is joined to them: a common word has many.
+            chosen = (
+                "SELECT n FROM messages WHERE n IN (SELECT rowid FROM words WHERE words MATCH ? AND rowid >= ?"
+                " UNION ALL SELECT rowid FROM temp.newest WHERE newest MATCH ?)"
+                " AND clock > ? AND NOT retracted AND time >= ?"
+            )
+            values: list[object] = [match, first, match, floor, since_ms]
+            if room is not None:
+                chosen, values = f"{chosen} AND room = (SELECT n FROM rooms WHERE id = ?)", [*values, room]
+            if self._without_ignored:
+                chosen += " AND author NOT IN (SELECT a.n FROM authors a JOIN peers p ON p.key = a.key WHERE p.ignored)"
+            query = (
+                f"{self._heard} AND m.n IN ({chosen} ORDER BY clock DESC, id DESC LIMIT ?)"
+                " ORDER BY m.clock DESC, m.id DESC"
+            )
+            found = self._messages(query, (*values, limit))
+            if len(found) >= limit:
+                break
+        return found[::-1]
+
+    def _recent(self, room: RoomId | None) -> tuple[int, int]:
+        """A clock above which a room, or any room, has `RECENT` messages at most, and the first row of those."""
+        rooms = "room = (SELECT n FROM rooms WHERE id = ?)" if room is not None else "room IN (SELECT n FROM rooms)"
+        with sql_errors(self.path, "searching it"):
+            mine = () if room is None else (room,)
+            [floor] = self._db.execute(
+                "SELECT coalesce(max((SELECT clock FROM messages WHERE room = r.n ORDER BY clock DESC, id DESC"
+                f" LIMIT 1 OFFSET ?)), -1) FROM rooms r WHERE {'TRUE' if room is None else 'r.id = ?'}",
+                (RECENT, *mine),
+            ).fetchone()
+            [first] = self._db.execute(
+                f"SELECT coalesce(min(n), 0) FROM messages WHERE {rooms} AND clock > ?", (*mine, floor)
+            ).fetchone()
+        return floor, first
 
     def _index_the_newest(self) -> None:
         """The writer indexes some hundreds of messages at a time; the rest is indexed here, in memory."""
