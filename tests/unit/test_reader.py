@@ -271,10 +271,11 @@ def test_search_finds_the_newest_by_their_place_whatever_came_first(history, rea
         history.append_plain(room, kept[-1][1], key, "ann", clock, text)
     history.commit()
     kept.sort()
-    for room in (None, GENERAL, DEV):
+    rooms: tuple[RoomId | None, ...] = (None, GENERAL, DEV)
+    for asked in rooms:
         for limit in (1, 5, 30, 200):
-            wanted = [text for _, _, text, where in kept if "word" in text and room in (None, where)][-limit:]
-            assert texts(reader.search("word", room=room, limit=limit)) == wanted
+            wanted = [text for _, _, text, where in kept if "word" in text and asked in (None, where)][-limit:]
+            assert texts(reader.search("word", room=asked, limit=limit)) == wanted
 
 
 # ---------------------------------------------------------------- beside a writer

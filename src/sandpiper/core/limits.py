@@ -25,6 +25,7 @@ PUSH_RATE = 20.0  # records a second that one peer may push; what is over is pul
 PUSH_BURST = 100.0
 MAX_PUSHED = 4  # records in one pushed frame; we push one: signatures of more are not even checked
 FLOOD_PULL_DELAY = 0.25  # pause between pulls from a peer that is over its rate: 4,000 records/s at most
+FLOOD_PULL_LEAST = 0.05  # and when they bring little: a lively room comes smoothly, not in lumps
 FRAME_RATE = 500.0  # frames a second from one peer; sync answers us one batch at a time, so this is generous
 FRAME_BURST = 5000.0
 HEADS_A_FRAME = 32  # a frame counts once more for so many heads in it, and for each id: these are looked for

@@ -12,6 +12,7 @@ from sandpiper.core.events import CatchUp, Delivered, Effect, Gap, Now, Send, Se
 from sandpiper.core.limits import (
     CATCH_UP_FROM,
     FLOOD_PULL_DELAY,
+    FLOOD_PULL_LEAST,
     GAP_GRACE,
     HEADS_DELAY,
     HEADS_DELAY_A_PEER,
@@ -40,7 +41,7 @@ PUSHED, WANTED, WANTED_RECENT, FETCHED = range(4)
 class _Member:
     """What one linked member is known to hold."""
 
-    __slots__ = ("fetched", "mine", "owes", "passed_over", "paused", "pushed", "sent", "short", "unheld")
+    __slots__ = ("fetched", "mine", "owes", "passed_over", "paused", "pulled", "pushed", "sent", "short", "unheld")
 
     def __init__(self) -> None:
         self.mine = 0  # it says that it holds our own records up to here
@@ -52,6 +53,7 @@ class _Member:
         self.short = 0  # answers in a row that brought less than was claimed: others are asked first
         self.passed_over = 0.0  # did not give what it says it holds: not asked before this moment, and others first
         self.paused = 0.0  # pushes too fast: not asked before this moment
+        self.pulled = 0  # records that the last answers brought
 
 
 class Sync:
@@ -167,7 +169,8 @@ class Sync:
                 member.unheld.pop(RecordId(before.id), None)
             self._note_head(member, member.pushed)
         if over_rate and member.paused <= now.mono:
-            member.paused = now.mono + FLOOD_PULL_DELAY
+            pause = max(member.pulled * FLOOD_PULL_DELAY / MAX_BATCH_RECORDS, FLOOD_PULL_LEAST)
+            member.paused = now.mono + (min(pause, FLOOD_PULL_DELAY) if member.pulled else FLOOD_PULL_DELAY)
 
     def judged(self, peer: PeerKey, frame: Records) -> Records:
         """`frame` as it counts: an answer that we did not ask `peer` for is a push."""
@@ -195,6 +198,7 @@ class Sync:
         if frame.answer in (WANTED, WANTED_RECENT) and self._asked == peer:
             self._catching_up += progress
             self._answer_progress += progress
+            member.pulled += progress
             if frame.more:
                 if progress:
                     self._asked_until = min(now.mono + WANT_SECONDS, self._asked_last)
@@ -310,7 +314,7 @@ class Sync:
             self._asked_recent = True
             if not self._catching_up:
                 yield CatchUp(self.room.id, lacking)
-        self._answer_progress = 0
+        self._answer_progress = member.pulled = 0
         self._asked_for = WANTED_RECENT if recent else WANTED
         self._asked, self._asked_until = peer, now.mono + WANT_SECONDS
         self._asked_last = now.mono + WANT_SECONDS * MAX_ANSWER_FRAMES

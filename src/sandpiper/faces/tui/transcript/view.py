@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from textual import events
+    from textual.geometry import Region
     from textual.selection import Selection
 
     from sandpiper.faces.tui.themes import Looks
@@ -58,7 +59,7 @@ class View(ScrollView):
         self.sheets = Sheets(setting)
         self.room: RoomId | None = None
         self._looks = looks
-        self._strips: LRUCache[tuple[int, int, str, int], tuple[Block, Strip]] = LRUCache(MAX_STRIPS)
+        self._strips: LRUCache[tuple[int, int, str, int], tuple[Block, int, Strip]] = LRUCache(MAX_STRIPS)
         self._attended = True
         self._told: tuple[RoomId, Place] | None = None
         self._was_empty = True
@@ -98,26 +99,42 @@ class View(ScrollView):
         return max(1, self.scrollable_content_region.width)
 
     @override
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Lines of the screen as they are. There is neither border nor padding: to look for them, for every line of
+        every picture, would take as long as the rest.
+        """
+        top, selection, background = self._line_at(0), self.text_selection, self.background_colors[1]
+        width, outer = self.size.width, self.region.width
+        strips = [self._strip(top + y, width, outer, selection) for y in crop.line_range]
+        for look in self.get_line_filters():
+            strips = [strip.apply_filter(look, background) for strip in strips]
+        x1, x2 = crop.column_span
+        return strips if (x1, x2) == (0, outer) else [strip.crop(x1, x2) for strip in strips]
+
+    @override
     def render_line(self, y: int) -> Strip:
         """A line of the screen; few lines stand at the bottom, where the next will come."""
-        width, looks, sheet = self.size.width, self._looks, self.sheet
-        at = self._line_at(y)
+        return self._strip(self._line_at(y), self.size.width, self.region.width, self.text_selection)
+
+    def _strip(self, at: int, width: int, outer: int, selection: Selection | None) -> Strip:
+        """A line of the sheet, `width` cells of it, up to and with the column of the scrollbar."""
+        looks, sheet = self._looks, self.sheet
         found = sheet.line(at) if sheet is not None else None
         if sheet is None or found is None:
-            return Strip.blank(width, looks.style("base"))
+            return Strip.blank(outer, looks.style("base"))
         line, block, row = found
         index = sheet.entry_at(at)
         chosen = index is not None and sheet.entries[index].id == self.sheets.setting.chosen
         ground = "base" if row < block.lead else "selected" if chosen else "marked" if block.marked else "base"
-        selection = self.text_selection
         span = selection.get_span(at) if selection is not None else None
-        if span is not None:
-            return painted(line, looks, ground, width, span).apply_offsets(0, at)
         key = (id(block), row, ground, width)  # a block lives as long as it is kept here
-        known = self._strips.get(key)
-        if known is None:
-            known = self._strips[key] = (block, painted(line, looks, ground, width, None))
-        return known[1].apply_offsets(0, at)
+        _, where, known = self._strips.get(key) or (block, -1, None)
+        if known is None or where != at or span is not None:  # the same strip keeps what Textual has made of it
+            known = painted(line, looks, ground, width, span).apply_offsets(0, at)
+            known = known.adjust_cell_length(outer, looks.style("base"))
+            if span is None:
+                self._strips[key] = (block, at, known)
+        return known
 
     def _line_at(self, y: int) -> int:
         """Which line of the sheet is on row `y` of the view; negative above the first."""
@@ -184,10 +201,12 @@ class View(ScrollView):
         self._settled = self.size
         self._measure(sheet.height if sheet is not None else 0)
         at = sheet.find(spot) if sheet is not None and spot is not None else None
+        before = round(self.scroll_y)
         self.scroll_to(y=self._lowest if at is None else at, animate=False, immediate=True, force=True)
-        self._followed = self.following
-        self.refresh()
-        self._tell_seen()
+        if round(self.scroll_y) == before:  # else `watch_scroll_y` has done these
+            self._followed = self.following
+            self.refresh()
+            self._tell_seen()
         if self.has_nothing != self._was_empty:
             self._was_empty = not self._was_empty
             self.post_message(self.Emptied())
