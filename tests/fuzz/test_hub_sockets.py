@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 FAST = Pace(1e9, 1e9)
-SETTINGS = ChatSettings(guest_pace=FAST, address_pace=FAST, room_pace=FAST, loopback_counts=True)
+MANY = 100_000  # connections, one after the other: more than a night's examples
+SETTINGS = ChatSettings(
+    guest_pace=FAST, address_pace=FAST, room_pace=FAST, loopback_counts=True, connections_an_address=MANY
+)
 RST = struct.pack("ii", 1, 0)
 
 
@@ -142,6 +145,7 @@ class Arena:
         assert len(house.guests) == 2
         assert sum(place.connections for place in house._addresses.values()) == 2
         assert not self.listener._addresses
+        assert len(self.listener._arrivals) <= 1
         assert not house._said
         assert not house._out
         assert len(house.rooms) <= 50

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import json
 import socket
+import sys
+import threading
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,10 +15,11 @@ import pytest
 from typing_extensions import override
 
 from sandpiper.errors import LinkError
-from sandpiper.hub import backlogs, chat
+from sandpiper.hub import backlogs, chat, pace, searching
 from sandpiper.hub.history import MemoryHistory
-from sandpiper.hub.limits import MAX_BACKLOG_BYTES, MAX_STRIKES, Pace
+from sandpiper.hub.limits import MAX_BACKLOG_BYTES, MAX_READ_BYTES, MAX_STRIKES, Pace
 from sandpiper.hub.listener import Listener
+from sandpiper.hub.searching import look_through
 from sandpiper.hub.serve import Hub as Served
 from sandpiper.hub.serving import serve_chat
 from sandpiper.hub.settings import HubSettings, LoadedHub
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from sandpiper.hub.history import Batch, LinesBefore
+    from sandpiper.hub.history import Batch, Found, LinesBefore
 
 MIB = 1 << 20
 TEXT = "x" * 15_000
@@ -150,6 +153,39 @@ async def test_whoever_only_listens_stays_and_is_noticed_when_its_machine_vanish
 # ---------------------------------------------------------------- who is too fast
 
 
+async def test_whoever_comes_and_goes_all_the_time_has_to_wait_and_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async def greeting(source: str) -> dict[str, object]:
+        reader, writer = await asyncio.open_connection(HOST, there.listener.port, local_addr=(source, 0))
+        writer.write(b'{"type":"ping","n":1}\n')
+        line = json.loads(await reader.readline())
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+        assert isinstance(line, dict)
+        return line
+
+    monkeypatch.setattr(pace, "ARRIVALS", Pace(0.001, 5))
+    there = served(tmp_path, port=0, count_loopback=True)
+    await there.start()
+    try:
+        for _ in range(5):
+            assert (await greeting(HOST))["type"] == "pong"
+        answer = await greeting(HOST)
+        assert (answer["type"], answer["code"]) == ("error", "full")
+        assert "your address" in str(answer["text"])
+        others = sys.platform == "linux"  # where this machine has more than one address of its own
+        if others:
+            assert (await greeting("127.0.0.2"))["type"] == "pong"
+        there.listener._arrivals.forget(there._chat.now().mono)
+        assert len(there.listener._arrivals) == 1 + others, "until they may come as before"
+        there.listener._arrivals.forget(there._chat.now().mono + 10_000)
+        assert not len(there.listener._arrivals)
+    finally:
+        await there.aclose()
+
+
 async def test_lines_that_wait_are_decoded_once(monkeypatch: pytest.MonkeyPatch):
     decoded: list[int] = []
 
@@ -163,6 +199,19 @@ async def test_lines_that_wait_are_decoded_once(monkeypatch: pytest.MonkeyPatch)
         fast.send(*({"type": "msg", "text": f"{n}"} for n in range(500)))
         assert await fast.texts(500) == [f"{n}" for n in range(500)]
     assert sum(decoded) == 500
+
+
+async def test_blank_lines_are_read_no_faster_than_others():
+    slow = msgspec.structs.replace(SETTINGS, guest_pace=Pace(0.001, 5))
+    async with hub(slow) as there:
+        program, counts = await there.program(), there.server.house.counts
+        program.send(b"\n" * 8 * MIB)
+        await until(lambda: bool(there.server.connections), "it to be in")
+        [one] = there.server.connections
+        await until(lambda: one._held is not None or counts.bytes_read == 8 * MIB, "it to be too fast")
+        assert counts.bytes_read <= 6 * MAX_READ_BYTES
+        assert one.guest is not None
+        assert not one.guest.strikes, "that is no fault"
 
 
 async def test_many_who_are_too_fast_together_look_again_one_by_one(monkeypatch: pytest.MonkeyPatch):
@@ -184,6 +233,27 @@ async def test_many_who_are_too_fast_together_look_again_one_by_one(monkeypatch:
         looks = 0
         await asyncio.sleep(1)
         assert 0 < looks < 60, "50 a second in lots of five, and some that had begun before"
+
+
+async def test_who_searches_in_memory_keeps_nobody_from_talking(monkeypatch: pytest.MonkeyPatch):
+    talked = threading.Event()
+    waited: list[bool] = []
+
+    def slowly(raws: list[bytes], words: str, before: int, limit: int) -> Found:
+        waited.append(talked.wait(10))
+        return look_through(raws, words, before, limit)
+
+    monkeypatch.setattr(searching, "look_through", slowly)
+    async with hub() as there:
+        eve, alice = await there.program("eve"), await there.program("alice")
+        await alice.ask({"type": "msg", "text": "needle"}, "msg")
+        eve.send({"type": "find", "text": "needle"})
+        await until(lambda: there.server._recalls == 1, "the search")
+        await alice.ask({"type": "msg", "text": "hay"}, "msg")
+        talked.set()
+        found = await eve.next("found")
+        assert [line["text"] for line in found["messages"]] == ["needle"]
+    assert waited == [True]
 
 
 # ---------------------------------------------------------------- the end of input

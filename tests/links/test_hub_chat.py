@@ -306,6 +306,28 @@ async def test_a_line_that_never_ends_is_not_waited_for(drip: bytes):
         assert end.result()[-1]["code"] == "half_line"
 
 
+async def test_a_line_that_we_did_not_read_on_is_not_late(monkeypatch: pytest.MonkeyPatch):
+    looks = 0
+
+    def looking(connection: Connection, *args: Any) -> None:
+        nonlocal looks
+        looks += 1
+        look(connection, *args)
+
+    look = Connection.look
+    monkeypatch.setattr(Connection, "look", looking)
+    slow = msgspec.structs.replace(hurried(half_line=1.0), guest_pace=Pace(5, 5))
+    async with hub(slow) as there:
+        fast = await there.program()
+        fast.send(*[{"type": "ping", "n": 1}] * 12, b'{"type":"ping",')  # more than a second's worth beyond what it may
+        for _ in range(12):
+            await fast.next("pong")
+        before = looks
+        await until(lambda: looks > before + 2, "the hub to look whether it is late")
+        fast.send(b'"n":2}\n')
+        assert (await fast.next("pong"))["n"] == 2
+
+
 async def test_a_program_that_answers_pings_stays_and_one_that_does_not_goes():
     async with hub(hurried(ping=0.05, silence=0.3)) as there:
         good, dead = await there.modern("good", "lobby"), await there.modern("dead", "lobby")

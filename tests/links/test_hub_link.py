@@ -559,6 +559,7 @@ ADDRESSES: list[tuple[str, HubAddress]] = [
     ("tls://hub.example", HubAddress("hub.example", 5000, tls=True)),
     ("[::1]:7000", HubAddress("::1", 7000)),
     ("hub.example#sha256:" + "aB" * 32, HubAddress("hub.example", 5000, tls=True, pin="ab" * 32)),
+    ("hub.example#key:" + "aB" * 32, HubAddress("hub.example", 5000, key=bytes.fromhex("ab" * 32))),
     ("tls://hub.example:1#" + ":".join(["AB"] * 32), HubAddress("hub.example", 1, tls=True, pin="ab" * 32)),
 ]
 
@@ -566,10 +567,12 @@ ADDRESSES: list[tuple[str, HubAddress]] = [
 @pytest.mark.parametrize(("text", "address"), ADDRESSES)
 def test_addresses_are_read_as_people_write_them(text: str, address: HubAddress):
     assert parse_hub(text) == address
-    assert parse_hub(str(address)) == address._replace(pin="")
+    assert parse_hub(str(address)) == address._replace(pin="", key=b"")
 
 
-@pytest.mark.parametrize("text", ["", "http://x", "hub.example:0", "hub.example#nonsense", "a b", "ws://hub.example"])
+@pytest.mark.parametrize(
+    "text", ["", "http://x", "hub.example:0", "hub.example#nonsense", "hub.example#key:ab", "a b", "ws://hub.example"]
+)
 def test_what_is_no_address_is_refused(text: str):
     with pytest.raises(UsageError):
         parse_hub(text)

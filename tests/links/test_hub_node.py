@@ -16,8 +16,19 @@ from sandpiper.errors import StoreError, UsageError
 from sandpiper.hub.history import MemoryHistory
 from sandpiper.hub.limits import ChatSettings
 from sandpiper.hub.serving import ChatServer, serve_chat
-from sandpiper.net.hub import HubAddress
-from sandpiper.node import HubChange, HubNews, Node, NodeNotice, NodeSettings, PasswordWanted, PlainMessage, Problem
+from sandpiper.net.hub import HubAddress, parse_hub
+from sandpiper.node import (
+    HubChange,
+    HubNews,
+    Node,
+    NodeNotice,
+    NodeSettings,
+    PasswordWanted,
+    PlainMessage,
+    Problem,
+    hubhearing,
+    hubs,
+)
 from sandpiper.store.history import History
 from sandpiper.testing.conformance import until
 from sandpiper.wire.hub import asks
@@ -184,6 +195,14 @@ async def test_a_hub_whose_key_has_changed_is_not_talked_to_after_a_restart(tmp_
         alice.node.connect_hub(where(server))
         await until(lambda: any("Another hub" in getattr(one, "text", "") for one in alice.told), "the warning")
         assert "hub_up" not in alice.codes()
+        alice.node.connect_hub(parse_hub(f"{HOST}:{port}#key:{'08' * 32}"))  # that is none of either
+        await until(lambda: alice.troubles().count("hub_down") == 2, "the warning again")
+        alice.node.connect_hub(parse_hub(f"{HOST}:{port}#key:{'07' * 32}"))
+        await until(lambda: "hub_up" in alice.codes(), "the hub")
+        assert len(alice.node.hubs.views()) == 1
+    async with hub(port=port, key=7) as server, node(tmp_path, "alice", 1) as alice:
+        alice.node.connect_hub(where(server))
+        await until(lambda: "hub_up" in alice.codes(), "the hub, by the key that is known now")
 
 
 async def test_messages_are_changed_taken_back_and_reacted_to_by_those_who_may(tmp_path: Path):
@@ -244,6 +263,36 @@ async def test_what_was_changed_while_we_were_away_is_so_when_we_are_back_and_ol
             assert sorted(one.text for one in carol.stored(room)) == ["", "second thoughts", "still mine"]
 
 
+async def test_a_message_of_a_room_that_was_closed_cannot_be_changed_in_the_next_of_its_name(tmp_path: Path):
+    async with hub() as server, node(tmp_path, "alice", 1) as alice:
+        room = alice.node.connect_hub(where(server), "dev")
+        await until(lambda: alice.node.hubs.operates(room), "the room")
+        alice.node.post(room, Text("one"))
+        await until(lambda: alice.texts() == ["one"], "it to be said")
+        alice.node.hubs.rule(room, asks.Close(""))
+        await until(lambda: alice.node.room(room) is None, "its end")
+        alice.node.connect_hub(where(server), "dev")
+        await until(lambda: alice.node.room(room) is not None and alice.node.hubs.operates(room), "the next one")
+        alice.node.post(room, Text("two"))
+        await until(lambda: alice.texts() == ["one", "two"], "it to be said")
+        with pytest.raises(UsageError) as caught:
+            alice.node.post(room, Edit(alice.ids()[0], "another"))
+        assert caught.value.code == "no_message"
+
+
+async def test_there_are_only_so_many_hubs_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(hubs, "MAX_HUBS", 1)
+    async with hub() as one, hub() as two, node(tmp_path, "alice", 1) as alice:
+        room = alice.node.connect_hub(where(one))
+        alice.node.connect_hub(where(one), "dev")
+        with pytest.raises(UsageError):
+            alice.node.connect_hub(where(two))
+        assert len(alice.node.rooms()) == 2
+        alice.node.leave(room)
+        alice.node.leave(next(one.id for one in alice.node.rooms()))
+        alice.node.connect_hub(where(two))
+
+
 async def test_a_locked_room_is_made_asks_for_its_password_and_opens_with_it(tmp_path: Path):
     async with hub() as server, node(tmp_path, "alice", 1) as alice, node(tmp_path, "bob", 2) as bob:
         room = alice.node.connect_hub(where(server), "vault", "open sesame")
@@ -269,6 +318,57 @@ async def test_a_locked_room_is_made_asks_for_its_password_and_opens_with_it(tmp
             assert not carol.node.hubs.views()
 
 
+async def test_a_locked_room_goes_on_where_it_was_left_when_its_password_comes_later(tmp_path: Path):
+    async with hub() as server, node(tmp_path, "alice", 1) as alice:
+        room = alice.node.connect_hub(where(server), "vault", "open sesame")
+        await until(lambda: alice.node.hubs.operates(room), "the room to be made")
+        async with node(tmp_path, "bob", 2) as bob:
+            bob.node.connect_hub(where(server), "vault", "open sesame")
+            await until(lambda: bob.node.members(room), "bob to come in")
+            alice.node.post(room, Text("seen"))
+            await until(lambda: bob.texts() == ["seen"], "bob to hear it")
+        for text in ("missed", "missed as well"):
+            alice.node.post(room, Text(text))
+        await until(lambda: len(alice.texts()) == 3, "all to be said")
+        async with node(tmp_path, "bob", 2) as bob:
+            bob.node.connect_hub(where(server), "vault")
+            await until(lambda: any(isinstance(one, PasswordWanted) for one in bob.told), "bob to be asked")
+            bob.node.connect_hub(where(server), "vault", "open sesame")
+            await until(lambda: "missed as well" in bob.texts(), "bob to catch up")
+            assert bob.texts() == ["missed", "missed as well"], "he has what was told in an earlier run"
+
+
+async def test_a_locked_room_that_is_left_is_gone_at_once_beside_others_of_its_hub(tmp_path: Path):
+    async with hub() as server, node(tmp_path, "alice", 1) as alice:
+        vault = alice.node.connect_hub(where(server), "vault", "open sesame")
+        await until(lambda: alice.node.hubs.operates(vault), "the room to be made")
+        async with node(tmp_path, "bob", 2) as bob:
+            bob.node.connect_hub(where(server))
+            locked = bob.node.connect_hub(where(server), "vault")
+            await until(lambda: any(isinstance(one, PasswordWanted) for one in bob.told), "bob to be asked")
+            bob.node.leave(locked)
+            assert [one.room for one in bob.told if isinstance(one, RoomChanged) and not one.joined] == [locked]
+            with bob.node.reader() as reader:
+                assert not next(one for one in reader.rooms() if one.room == locked).joined
+
+
+async def test_of_whoever_changes_nicks_all_the_time_the_last_ones_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(hubhearing, "MAX_NICKS", 3)
+    async with hub() as server, node(tmp_path, "alice", 1) as alice:
+        room = alice.node.connect_hub(where(server))
+        await until(lambda: "hub_up" in alice.codes(), "the hub")
+        _, writer = await asyncio.open_connection(HOST, server.port)
+        for number in range(8):
+            writer.write(b'{"type":"nick","nick":"eve%d"}\n{"type":"msg","text":"%d"}\n' % (number, number))
+        await until(lambda: len(alice.texts()) == 8, "all to be heard")
+        found = alice.node.room(room)
+        assert found is not None
+        assert list(found.nicks.values()) == ["eve5", "eve6", "eve7"]
+        writer.close()
+
+
 async def test_operators_rule_and_others_are_told_that_they_may_not(tmp_path: Path):
     async with hub() as server, node(tmp_path, "alice", 1) as alice, node(tmp_path, "bob", 2) as bob:
         room = alice.node.connect_hub(where(server), "dev")
@@ -282,6 +382,12 @@ async def test_operators_rule_and_others_are_told_that_they_may_not(tmp_path: Pa
         alice.node.hubs.rule(room, asks.Kick("bob", reason="noise"))
         await until(lambda: "kicked" in bob.troubles(), "bob to be out")
         assert bob.node.room(room) is None
+        await until(
+            lambda: server.house.guests.find("bob") is None, "bob to be gone from a hub that he is in no room of"
+        )
+        assert not bob.node.hubs.views()
+        bob.node.connect_hub(where(server), "dev")
+        await until(lambda: bob.node.members(room), "bob to be back")
 
 
 async def test_the_hub_finds_what_is_older_than_what_we_have(tmp_path: Path):

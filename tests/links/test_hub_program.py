@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import random
+import re
 import socket
 import threading
 from contextlib import ExitStack
@@ -254,3 +255,27 @@ def test_status_tells_of_each_hub(stack: ExitStack, tmp_path: Path) -> None:
         assert f"tls://{HOST}:{served.port}: connected as alice" in text
         assert f"sha256:{served.pin.replace(':', '').lower()}" in text
     assert f"#dev@{HOST}:{two.port}" in text
+
+
+def test_a_hub_that_lost_its_key_is_talked_to_again_when_the_new_one_is_named(stack: ExitStack, tmp_path: Path) -> None:
+    known = re.compile(r"remember this hub by (key:[0-9a-f]{64})")
+    home = tmp_path / "hub"
+    with Served(home) as before:
+        alice = ours(stack, tmp_path / "a", "alice", f"{HOST}:{before.port}").ready()
+        alice.until(lambda me: any(event["code"] == "hub_up" for event in me.of("notice")), "the hub")
+        old = known.search(before.told())
+    [identity] = home.rglob("identity")
+    identity.unlink()
+    with Served(home, "--port", str(before.port)) as after:
+        after.until(lambda me: known.search(me.told()), "its key")
+        new = known.search(after.told())
+        assert old is not None
+        assert new is not None
+        assert old[1] != new[1]
+        told = lambda: [event for event in alice.of("error") if "Another hub answers" in event["text"]]  # noqa: E731
+        alice.until(lambda _: told(), "the warning")
+        assert f"#{new[1]}" in f"{told()[0]}"
+        alice.say(f"/connect hub://{HOST}:{before.port}#{old[1]}")
+        alice.until(lambda _: len(told()) == 2, "the warning again")
+        alice.say(f"/connect hub://{HOST}:{before.port}#{new[1]}")
+        alice.until(lambda me: sum(event["code"] == "hub_up" for event in me.of("notice")) == 2, "the hub again")

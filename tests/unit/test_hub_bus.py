@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import pytest
@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandpiper.core.events import Now
+from sandpiper.errors import UsageError
 from sandpiper.hub import answering, ruling
-from sandpiper.hub.bus.here import Beat, Here, Place
+from sandpiper.hub.bus.here import Beat, Event, Here, Inside, Place
 from sandpiper.hub.bus.log import (
     HOUSE,
     MAX_LINES,
@@ -32,9 +33,10 @@ from sandpiper.hub.bus.log import (
     place_of,
     token,
 )
+from sandpiper.hub.bus.pages import BusHistory
 from sandpiper.hub.bus.replica import MARK_LINES, Replica
 from sandpiper.hub.bus.replicated import Replicated
-from sandpiper.hub.effects import Amend, Claim, Cut, Deliver, Keep, Open, Propose, Save, Share, Shut
+from sandpiper.hub.effects import Amend, Claim, Cut, Deliver, Keep, Open, Propose, Release, Save, Share, Shut
 from sandpiper.hub.history import Stored
 from sandpiper.hub.house import House
 from sandpiper.hub.limits import MAX_CLIENT_IDS
@@ -44,7 +46,10 @@ from sandpiper.wire.hub.answers import Edited
 from sandpiper.wire.hub.asks import Join
 from sandpiper.wire.hub.lines import decode_chunk
 from sandpiper.wire.ids import PeerKey
-from tests.unit.parlour import SETTINGS, THEN
+from tests.unit.parlour import SETTINGS, THEN, Parlour
+
+if TYPE_CHECKING:
+    from sandpiper.hub.bus.cluster import Cluster
 
 Line = dict[str, Any]
 
@@ -81,6 +86,7 @@ class Island:
         self.shared: list[Share] = []
         self.read: dict[str, int] = {}
         self.opening: list[Open] = []
+        self.shut: list[str] = []
         sea.hubs.append(self)
         self.follow(HOUSE)
         self.follow(LOBBY)
@@ -144,7 +150,7 @@ class Island:
                     assert isinstance(guest.outlet, Visitor)
                     guest.outlet.cut = code
                 case Shut(room):
-                    pass
+                    self.shut.append(room)
                 case _:
                     pass
         return moved
@@ -255,6 +261,16 @@ def test_a_ban_holds_at_every_hub_and_in_what_is_kept() -> None:
     again = Visitor(Island(sea, "c"), "LOUD", "dev")
     sea.settle()
     assert again.last("error")["code"] == "banned"
+
+
+async def test_a_cluster_says_that_it_cannot_search_and_one_hub_that_it_can() -> None:
+    sea, (a,) = cluster("a")
+    alice = Visitor(a, "alice")
+    sea.settle()
+    assert "find" not in alice.last("hello")["features"]
+    assert "find" in Parlour().visitor("alice", "", "lobby").got("hello")[0]["features"]
+    with pytest.raises(UsageError, match="cluster"):
+        await BusHistory(cast("Cluster", None)).search("dev", "epoch", "words")
 
 
 def test_a_command_about_a_room_is_none_about_the_hub() -> None:
@@ -401,6 +417,93 @@ def test_a_room_that_nobody_enters_after_all_is_let_go_of() -> None:
     a.house.gone(guest.guest, "", THEN)
     a.advance(a.order.replicas["den"], len(sea.log))
     assert [effect.room for effect in a.house.flush(THEN) if isinstance(effect, Shut)] == ["den"]
+
+
+def test_an_id_of_a_closed_room_is_none_of_the_next_of_its_name() -> None:
+    sea, (a, b) = cluster("a", "b")
+    alice, bob = Visitor(a, "alice", "dev"), Visitor(b, "bob", "lobby")
+    sea.settle()
+    alice.say("one", client_id="c1")
+    sea.settle()
+    alice.send({"type": "close", "room": "dev"})
+    sea.settle()
+    alice.send({"type": "join", "room": "dev"})
+    bob.send({"type": "join", "room": "dev"})
+    sea.settle()
+    alice.say("two", client_id="c1")
+    sea.settle()
+    assert [line["text"] for line in bob.numbered()] == ["two"]
+
+
+def test_while_the_bus_is_away_nothing_is_ruled_and_no_room_is_made() -> None:
+    sea, (a,) = cluster("a")
+    alice = Visitor(a, "alice", "dev")
+    sea.settle()
+    a.house.unkept = "The bus is away."
+    alice.send({"type": "slowmode", "room": "dev", "seconds": 9}, {"type": "join", "room": "den"})
+    sea.settle()
+    assert [(line["code"], line["text"]) for line in alice.got if line["type"] == "error"] == [
+        ("busy", a.house.unkept)
+    ] * 2
+    assert not a.house.rooms["dev"].slowmode
+
+
+def test_nicks_that_hubs_give_are_taken_by_nobody_and_of_two_who_claim_one_the_second_goes_without() -> None:
+    sea, (a,) = cluster("a")
+    alice, bob = Visitor(a, "alice"), Visitor(a, "bob")
+    sea.settle()
+    bob.send({"type": "nick", "nick": "anon-77"})
+    sea.settle()
+    assert bob.last("error")["code"] == "nick_taken"
+    a.order.claimed(a.house, bob.guest, "alice", True, THEN)
+    assert [effect.number for effect in a.house._out if isinstance(effect, Release)] == [bob.guest.number]
+    sea.settle()
+    assert bob.last("error")["suggestion"] == "alice2"
+    assert (alice.guest.nick, bob.guest.nick) == ("alice", "bob")
+
+
+def test_a_hub_follows_only_so_many_rooms() -> None:
+    sea, (a,) = cluster("a")
+    alice = Visitor(a, "alice", "dev")
+    sea.settle()
+    a.house.settings = msgspec.structs.replace(a.house.settings, rooms=len(a.order.replicas))
+    alice.send({"type": "join", "room": "den"})
+    sea.settle()
+    assert alice.last("error")["code"] == "too_many_rooms"
+
+
+def test_what_was_missed_of_who_is_in_a_room_is_asked_for() -> None:
+    _, (a,) = cluster("a")
+    others, room = a.order.others, a.house.rooms[LOBBY]
+
+    def here(turn: int, *numbers: int, whole: bool = False) -> bool:
+        events: list[Event] = [Inside(number, f"n{number}", b"", named=True, maker=False) for number in numbers]
+        return others.take(a.house, Here(VERSION, "b", LOBBY, turn, whole, events), THEN)
+
+    def beat(turn: int) -> list[str]:
+        return others.heard(a.house, Beat(VERSION, "b", True, [Place(LOBBY, 1, turn, "", False)]), THEN)
+
+    assert not here(7, 1), "what was before it is not known"
+    assert here(8, 1, 2, whole=True)
+    assert here(9, 3)
+    assert set(room.far) == {1, 2, 3}
+    assert beat(9) == []
+    assert beat(10) == [LOBBY]
+    assert not here(11, 4)
+    assert here(12, 4, whole=True)
+    assert set(room.far) == {4}, "whoever is not named any more is gone"
+    others.shut(LOBBY)
+    assert beat(12) == [LOBBY], "it is not known here any more"
+
+
+def test_a_room_whose_last_guest_was_put_out_is_let_go_of() -> None:
+    sea, (a, b) = cluster("a", "b")
+    maker, other = Visitor(a, "maker", "den"), Visitor(b, "other", "den")
+    sea.settle()
+    maker.send({"type": "kick", "room": "den", "nick": "other"})
+    sea.settle()
+    assert other.last("left")["code"] == "kicked"
+    assert ("den" in a.shut, "den" in b.shut) == (False, True)
 
 
 def test_an_operator_of_the_hub_enters_a_locked_room_that_nobody_is_in() -> None:

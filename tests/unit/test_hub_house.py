@@ -6,6 +6,7 @@ import json
 import sys
 
 import msgspec
+import pytest
 
 from sandpiper.hub.history import MemoryHistory
 from sandpiper.hub.limits import (
@@ -305,6 +306,36 @@ def test_history_comes_in_pages():
     assert (first["more"], second.get("more", False)) == (True, False)
 
 
+def test_pages_have_the_texts_of_now_and_none_of_what_was_taken_back():
+    parlour = Parlour()
+    alice = parlour.visitor("alice", "", "lobby")
+    for text in ("teh", "secret", "same"):
+        alice.say(text)
+    alice.ask("edit", id=1, text="the")
+    alice.ask("edit", id=2, text="still secret")
+    alice.ask("edit", id=1, text="The")
+    alice.ask("retract", id=2)
+    alice.ask("edit", id=2, text="secret again")
+    bob = parlour.visitor("bob", "", "lobby")
+    page = bob.ask("history")[0]["messages"]
+    assert [line.get("text") for line in page] == ["The", "", "same", "the", "", "The", None, ""]
+    assert [line.get("text") for line in bob.ask("history", before=4)[0]["messages"]] == ["The", "", "same"]
+    assert "secret" not in f"{bob.lines()}"
+
+
+@pytest.mark.parametrize("kinds", [("history", "history"), ("history", "find"), ("find", "history"), ("find", "find")])
+def test_of_pages_and_searches_one_at_a_time_is_on_its_way(kinds: tuple[str, str]):
+    parlour = Parlour()
+    alice = parlour.visitor("alice", "", "lobby")
+    alice.say("word")
+    fields = {"history": {"type": "history"}, "find": {"type": "find", "text": "word"}}
+    alice.send(*(fields[kind] for kind in kinds))
+    answer = {"history": "history", "find": "found"}[kinds[0]]
+    assert (alice.errors, len(alice.got(answer))) == (["busy"], 1)
+    alice.send(fields[kinds[1]])
+    assert alice.errors == ["busy"], "the next one after it"
+
+
 def test_rooms_and_numbers_outlive_a_restart():
     first = Parlour()
     alice = first.visitor("alice", "", "dev")
@@ -375,6 +406,14 @@ def test_a_room_that_nobody_left_anything_in_is_forgotten():
     alice.say("x", "ops")
     alice.leave()
     assert set(parlour.house.rooms) == {"lobby", "ops"}
+    bob = parlour.visitor()
+    bob.ask("join", room="den")
+    bob.ask("hello", v=1)
+    assert "den" not in parlour.house.rooms
+    bob.ask("join", room="den")
+    bob.ask("kick", room="den", nick=bob.guest.nick)
+    assert bob.got("left")[-1]["code"] == "kicked"
+    assert set(parlour.house.rooms) == {"lobby", "ops"}, "whatever way the last one goes"
 
 
 # ---------------------------------------------------------------- messages, afterwards
@@ -389,6 +428,7 @@ def test_only_the_author_edits_and_only_author_or_operator_retracts():
     alice.say("mine", "dev")
     assert bob.ask("retract", room="dev", id=3)[0]["code"] == "not_yours"
     assert bob.ask("retract", room="dev", id=9)[0]["code"] == "not_yours"
+    assert alice.ask("retract", room="dev", id=9)[0]["code"] == "not_yours", "there is none, for operators either"
     assert alice.ask("retract", room="dev", id=1)[0]["id"] == 1
     assert bob.ask("react", room="dev", id=3, emoji="\U0001f44b")[0]["emoji"] == "\U0001f44b"
     assert bob.ask("react", room="dev", id=30, emoji="x")[0]["code"] == "no_message"
@@ -428,6 +468,19 @@ def test_those_who_come_together_are_told_of_each_other_and_not_of_themselves():
     alice, bob = parlour.visitor("alice"), parlour.visitor("bob")
     parlour.wait(1)
     assert (alice.notices, bob.notices) == (["bob joined"], ["alice joined"])
+
+
+def test_whoever_comes_is_not_told_of_those_who_were_gone_by_then():
+    parlour = Parlour()
+    alice, bob, eve = (parlour.visitor(nick, "", "lobby") for nick in ("alice", "bob", "eve"))
+    parlour.wait(1)
+    before = len(alice.notices)
+    eve.leave()
+    again = parlour.visitor("eve", "", "lobby")
+    bob.leave()
+    parlour.wait(1)
+    assert alice.notices[before:] == ["eve left", "bob left", "eve joined"]
+    assert again.notices == ["bob left"]
 
 
 def test_whoever_is_gone_before_it_was_told_was_never_there():

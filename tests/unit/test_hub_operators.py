@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import base64
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from typing_extensions import override
 
 from sandpiper.crypto.identity import Identity
-from sandpiper.hub import guests
+from sandpiper.hub import guests, operators
+from sandpiper.hub.history import MemoryHistory
 from sandpiper.hub.limits import MAX_NICKS_A_KEY, MAX_STRIKES, NICKS_OWNED
 from tests.unit.parlour import SETTINGS, Parlour, Visitor
+
+if TYPE_CHECKING:
+    from sandpiper.wire.ids import PeerKey
 
 ALICE, BOB, ROOT = (Identity(bytes([n]) * 32) for n in (1, 2, 3))
 HUB = bytes(range(32))
@@ -225,6 +231,50 @@ def test_whoever_is_banned_stays_out_under_any_nick_until_it_is_over():
     assert again.ask("join", room="dev")[0]["type"] == "joined"
 
 
+def test_who_is_away_is_banned_by_the_key_that_owns_the_nick():
+    parlour = Parlour(OWNED)
+    alice, bob, _ = people(parlour)
+    prove(bob, BOB)
+    bob.leave()
+    alice.ask("ban", room="dev", nick="bob")
+    again = parlour.visitor("robert", "192.0.2.9", "lobby")
+    prove(again, BOB)
+    assert again.ask("join", room="dev")[0]["code"] == "banned"
+
+
+def test_a_room_has_only_so_many_operators(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(operators, "MAX_OPERATORS", 2)
+    parlour = Parlour(OWNED)
+    alice, _, _ = people(parlour)
+    parlour.visitor("carol", "", "dev")
+    alice.ask("op", room="dev", nick="bob")
+    alice.ask("op", room="dev", nick="carol")
+    assert alice.errors == ["full"]
+    alice.ask("op", room="dev", nick="bob", on=False)
+    alice.ask("op", room="dev", nick="carol")
+    assert alice.errors == ["full"], "there is a place again"
+
+
+def test_a_nick_that_comes_back_often_is_noted_once_a_day():
+    owned: list[str] = []
+
+    class Noting(MemoryHistory):
+        @override
+        def own(self, nick: str, key: PeerKey) -> None:
+            owned.append(nick)
+            super().own(nick, key)
+
+    parlour = Parlour(OWNED, Noting())
+    for day in (1, 2):
+        for _ in range(3):
+            alice = parlour.visitor("", "192.0.2.1", "lobby")
+            prove(alice, ALICE)
+            alice.ask("nick", nick="alice")
+            alice.leave()
+        assert owned == ["alice"] * day
+        parlour.wait(24 * 3600)
+
+
 def test_a_ban_that_is_lifted_early_lets_them_in():
     parlour = Parlour(OWNED)
     alice, bob, _ = people(parlour)
@@ -270,8 +320,14 @@ def test_operators_of_the_hub_rule_every_room_and_are_not_put_out():
     assert alice.ask("kick", room="dev", nick="root")[0]["code"] == "not_operator"
     assert alice.ask("ban", room="dev", nick="root")[0]["code"] == "not_operator"
     root.ask("leave", room="dev")
-    root.ask("kick", room="dev", nick="bob")
+    alice.ask("ban", room="dev", nick="bob")
     assert bob.got("left")[-1]["room"] == "dev"
+    neighbour = parlour.visitor("neighbour", "192.0.2.2", "lobby")
+    assert neighbour.ask("join", room="dev")[0]["code"] == "banned"
+    prove(neighbour, ROOT)
+    assert neighbour.ask("join", room="dev")[0]["type"] == "joined", "no ban holds for them"
+    neighbour.ask("kick", room="dev", nick="alice")
+    assert alice.got("left")[-1]["room"] == "dev"
 
 
 def test_whoever_is_muted_only_listens():
@@ -282,10 +338,14 @@ def test_whoever_is_muted_only_listens():
     bob.say("x", "dev", client_id="c1")
     assert (bob.errors, bob.got("error")[0]["client_id"]) == (["muted"], "c1")
     assert bob.ask("edit", room="dev", id=1, text="y")[0]["code"] == "muted"
-    assert bob.ask("typing", room="dev") == []
+    bob.ask("typing", room="dev")
+    assert not alice.got("typing")
+    assert bob.ask("nick", nick="robert")[0]["code"] == "bad_nick"
+    assert bob.ask("nick", nick="Bob")[0]["type"] == "nick", "that is the same one"
     alice.ask("mute", room="dev", nick="bob", on=False)
     bob.say("y", "dev")
     assert alice.texts == ["before", "y"]
+    assert bob.ask("nick", nick="robert")[0]["type"] == "nick"
 
 
 def test_a_slow_room_takes_one_message_in_its_time_from_each():
@@ -337,7 +397,19 @@ def test_coming_in_anew_is_no_way_around_a_slow_room():
     parlour.wait(10)
     parlour.visitor("robert", "192.0.2.2", "dev").say("2", "dev")
     assert alice.texts == ["0", "with a key 1", "2"]
-    assert len(parlour.house.rooms["dev"].spoke._at) == 2, "what is over is forgotten"
+    assert len(parlour.house.rooms["dev"].spoke._at) == 3, "what is over is forgotten"
+
+
+def test_another_nick_is_no_way_around_a_slow_room_where_there_is_no_address():
+    parlour = Parlour(OWNED)
+    alice, _, _ = people(parlour)
+    alice.ask("slowmode", room="dev", seconds=10)
+    carol = parlour.visitor("carol", "", "dev")  # as behind a tunnel
+    for number in range(3):
+        carol.ask("nick", nick=f"carol{number}")
+        carol.say(f"{number}", "dev")
+    assert alice.texts == ["0"]
+    assert carol.errors == ["slowmode", "slowmode"]
 
 
 def test_an_operator_that_is_away_can_be_one_no_longer():

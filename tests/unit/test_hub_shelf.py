@@ -102,6 +102,21 @@ def test_more_rooms_than_are_held_are_known_after_a_restart():
     assert second.house.rooms["vault"].epoch == epoch
 
 
+def test_a_room_that_somebody_is_kept_out_of_does_not_go(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(limits, "MAX_KEPT_ROOMS", 6)
+    parlour = Parlour(FEW)
+    bob = parlour.visitor("bob", "", "lobby", "quiet")
+    bob.ask("ban", room="quiet", nick="mallory")  # without a key, bob is its operator as long as he is there
+    bob.ask("leave", room="quiet")
+    mallory = parlour.visitor("mallory", "", "lobby")
+    for number in range(12):
+        mallory.ask("join", room=f"r{number}")
+        mallory.say("x", f"r{number}")
+        mallory.ask("leave", room=f"r{number}")
+    assert "r0" not in parlour.house.shelf._kept, "others have gone"
+    assert mallory.ask("join", room="quiet")[0]["code"] == "banned"
+
+
 def test_when_no_more_are_kept_only_rooms_go_that_nobody_has_a_say_in(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(limits, "MAX_KEPT_ROOMS", 6)
     parlour = Parlour(FEW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 from typing import Any, TypeVar
@@ -38,14 +39,24 @@ from sandpiper.core.hubevents import (
 from sandpiper.core.hubgreeting import HELLO_SECONDS, MAX_BUSY_TRIES, MAX_NICK_TRIES, NICK_SECONDS, Signer
 from sandpiper.core.hubguest import MAX_ROOMS, MAX_STRIKES, HubGuest
 from sandpiper.core.hubpulse import DOUBT_SECONDS, PING_SECONDS, SILENCE_SECONDS
-from sandpiper.core.hubroom import MAX_CATCH_UP, MAX_CATCH_UP_CHARS, MAX_HELD, PAGE, RECENT, HubRoom, Mark, Numbered
+from sandpiper.core.hubroom import (
+    MAX_CATCH_UP,
+    MAX_CATCH_UP_CHARS,
+    MAX_HELD,
+    MAX_MEMBERS,
+    PAGE,
+    RECENT,
+    HubRoom,
+    Mark,
+    Numbered,
+)
 from sandpiper.core.hubtalk import UNKEPT_SECONDS
 from sandpiper.core.hubunsaid import MAX_UNSAID, WINDOW
 from sandpiper.crypto.identity import Identity
 from sandpiper.errors import UsageError
 from sandpiper.hub.history import MemoryHistory
 from sandpiper.hub.limits import PRESENCE_DELAY
-from sandpiper.wire.hub.answers import Edited, Joined, Said, TopicSet
+from sandpiper.wire.hub.answers import Edited, Joined, Member, Said, TopicSet
 from sandpiper.wire.hub.asks import React, Rooms, Topic
 from tests.unit.parlour import SETTINGS, Parlour, Visitor
 
@@ -170,6 +181,10 @@ def joined(seq: int, **more: Any) -> dict[str, Any]:
     return {"type": "joined", "room": "lobby", "epoch": "e1", "seq": seq, "members": 1, **more}
 
 
+def b64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
 def stranger(*rooms: str) -> Ours:
     """Our guest on a hub that the test plays, up."""
     ours = Ours(None, "alice", *(rooms or ("lobby",))).go()
@@ -239,6 +254,45 @@ def test_a_taken_nick_becomes_what_the_hub_suggests_and_that_is_told():
     assert other.guest.rooms["lobby"].inside
 
 
+def test_a_nick_that_is_chosen_while_we_are_coming_in_is_the_one_we_have_then():
+    parlour = Parlour()
+    ours = Ours(parlour, "alice", "lobby")
+    ours.guest.tick(ours.now)
+    ours.guest.flush()
+    ours.visitor = Visitor(parlour, "")
+    ours.guest.connected(ours.now)
+    ours.guest.rename("alicia")
+    ours.pump()
+    assert (ours.phase, ours.guest.nick) == ("up", "alicia")
+    assert ours.visitor.guest.nick == "alicia"
+    assert all(one.nick == one.wanted for one in ours.all(HubNick)), "nobody has taken it"
+    ours = founding()
+    ours.guest.rename("alicia")
+    ours.hear({"type": "error", "text": "bad type"}, {"type": "nick", "text": "nick set to alice", "ts": 1})
+    assert (ours.phase, ours.guest.nick) == ("up", "alicia")
+    assert ours.written[-1] == {"type": "nick", "nick": "alicia"}
+
+
+def test_a_nick_that_was_refused_later_on_is_not_asked_for_again():
+    ours = stranger()
+    ours.guest.rename("bob")
+    ours.hear({"type": "error", "text": "No.", "code": "nick_taken"})
+    assert ours.guest.nick == "alice"
+    ours.cut()
+    ours.go()
+    ours.guest.connected(ours.now)
+    ours.hear({"type": "hello", "v": 1, "hub": "h", "features": [], "nick": "anon-1"})
+    assert ours.written[-1] == {"type": "nick", "nick": "alice"}
+
+
+def test_what_a_busy_hub_says_once_our_nick_is_ours_is_not_about_it():
+    ours = stranger()
+    ours.hear(joined(0))
+    ours.guest.rename("bob")
+    ours.hear({"type": "nick", "text": "", "ts": 1, "nick": "bob"}, {"type": "error", "text": "Later.", "code": "busy"})
+    assert ours.all(HubNote) == [HubNote("lobby", "busy", "Later.", refused=True)]
+
+
 def test_a_hub_that_refuses_every_nick_gets_its_way_and_that_is_told():
     ours = Ours(None).go()
     ours.guest.connected(ours.now)
@@ -274,6 +328,19 @@ def test_another_program_with_our_key_takes_over_and_we_do_not_fight_for_it():
     assert first.guest.deadline() is None
 
 
+def test_a_hub_gets_no_signature_over_what_it_likes_and_none_later_on():
+    for count, signed in ((15, 0), (16, 1), (32, 1), (64, 1), (65, 0)):
+        ours = Ours(None, "alice", "lobby", key=1).go()
+        ours.guest.connected(ours.now)
+        ours.hear({"type": "hello", "v": 1, "hub": "h", "features": ["auth"], "nick": "anon-1", "id": b64(HUB_ID)})
+        ours.hear({"type": "challenge", "nonce": b64(bytes(count))})
+        assert sum("signature" in line for line in ours.written) == signed
+        ours.hear({"type": "nick", "text": "", "ts": 1, "nick": "alice"})
+        assert ours.phase == "up"
+        ours.hear({"type": "challenge", "nonce": b64(bytes(32))})
+        assert sum("signature" in line for line in ours.written) == signed
+
+
 def test_no_signature_is_given_to_a_hub_without_a_key():
     alice = Ours(Parlour(), "alice", "lobby", key=1).go()
     assert not alice.all(HubUp)[0].proved
@@ -289,7 +356,10 @@ def test_a_hub_with_another_key_than_before_is_not_talked_to():
     alice.go()
     assert [line["type"] for line in alice.written[before:]] == ["hello"]
     assert alice.phase == "over"
-    assert "key" in alice.all(HubDown)[-1].reason
+    assert f"#key:{(bytes(32)[1:] + b'x').hex()}" in alice.all(HubDown)[-1].reason
+    alice.guest.expect(bytes(32)[1:] + b"x")
+    alice.go()
+    assert alice.phase == "up"
 
 
 def test_a_banned_guest_does_not_come_back_and_says_that_its_words_were_not_sent():
@@ -323,6 +393,37 @@ def test_a_locked_room_is_told_and_left_alone():
     ours.go()
     ours.guest.connected(ours.now)
     assert "vault" not in ours.guest.rooms
+
+
+def test_a_connection_that_is_lost_after_a_room_was_refused_is_made_again():
+    ours = stranger("lobby", "vault")
+    ours.hear({"type": "error", "text": "It needs a password.", "code": "locked", "room": "vault"})
+    ours.cut()
+    assert ours.phase == "down"
+
+
+def test_a_wrong_password_of_the_hub_is_not_said_again():
+    ours = Ours(None)
+    ours.guest.password = "barley"
+    ours.go()
+    ours.guest.connected(ours.now)
+    ours.hear({"type": "error", "text": "Wrong.", "code": "wrong_password"})
+    assert ours.all(HubLocked) == [HubLocked("", "Wrong.", True)]
+    before = len(ours.written)
+    ours.go()
+    ours.guest.connected(ours.now)
+    ours.pump()
+    assert [line["type"] for line in ours.written[before:]] == ["hello"]
+
+
+def test_our_own_words_of_an_earlier_run_are_ours_if_our_key_says_so():
+    for key in (0, 1):
+        parlour = Parlour(KNOWN)
+        alice = Ours(parlour, "alice", "lobby", key=key).go()
+        alice.say("mine")
+        alice.cut()
+        again = Ours(parlour, "alice", "lobby", key=key).go()
+        assert [one.mine for one in again.all(HubHeard)] == [bool(key)]
 
 
 def test_whoever_was_put_out_of_a_room_does_not_walk_in_again():
@@ -629,6 +730,28 @@ def test_no_hub_can_make_us_hold_or_ask_for_much():
     assert pages * PAGE * 16_000 <= MAX_CATCH_UP_CHARS + PAGE * 16_000
 
 
+def test_a_room_that_is_left_while_its_page_is_awaited_does_not_keep_others_waiting():
+    ours = stranger("dev", "lobby")
+    ours.hear(joined(7, room="dev"), joined(7))
+    assert [line.get("room", "") for line in ours.written if line["type"] == "history"] == ["dev"]
+    ours.hear({"type": "left", "room": "dev", "code": "kicked", "text": "Out."})
+    assert [line.get("room", "") for line in ours.written if line["type"] == "history"] == ["dev", ""]
+
+
+def test_a_number_is_told_once_and_a_page_of_another_life_never_whatever_a_hub_sends():
+    ours = stranger()
+    ours.hear(joined(0), said(5), said(5, "again"), said(3, "older"), said(6))
+    assert ours.texts() == ["5", "6"]
+    ours.cut()
+    ours.go()
+    ours.guest.connected(ours.now)
+    ours.hear({"type": "hello", "v": 1, "hub": "h", "features": [], "nick": "anon-1"})
+    ours.hear({"type": "nick", "text": "", "ts": 1, "nick": "alice"}, joined(9, resumed=True, first=9))
+    page = {"type": "history", "room": "lobby", "messages": [said(7)]}
+    ours.hear({**page, "epoch": "e2", "messages": [said(8, "of another life")]}, {**page, "epoch": "e1"})
+    assert ours.texts() == ["5", "6", "7"]
+
+
 def test_a_busy_hub_is_asked_again_and_one_that_never_answers_is_given_up():
     ours = stranger()
     ours.hear(joined(5))
@@ -824,6 +947,14 @@ def test_a_founding_hub_that_refuses_a_nick_is_asked_for_one_with_a_number():
     assert ours.all(HubNick) == [HubNick("alice2", "alice")]
 
 
+def test_what_we_do_is_said_to_a_founding_hub_in_words():
+    ours = founding()
+    ours.hear({"type": "error", "text": "bad type"}, {"type": "nick", "text": "ok", "ts": 1})
+    ours.guest.say("lobby", "waves", action=True)
+    ours.pump()
+    assert ours.written[-1] == {"type": "msg", "text": "* alice waves"}
+
+
 def test_nothing_is_said_twice_to_a_founding_hub_and_what_is_unsure_is_told():
     ours = founding()
     ours.hear({"type": "error", "text": "bad type"}, {"type": "nick", "text": "ok", "ts": 1})
@@ -895,6 +1026,25 @@ def test_after_a_change_of_the_network_a_hub_that_says_nothing_is_left_in_second
     assert ours.all(HubDown)
     ours.guest.doubt(ours.now)
     assert ours.guest.deadline() == ours.now, "whoever is not connected tries at once"
+
+
+def test_an_answer_that_waited_in_the_socket_does_not_show_that_a_hub_is_still_there():
+    ours = stranger()
+    assert ours.written[-2]["type"] == "ping"  # and then the join
+    early = ours.written[-2]["n"]
+    ours.guest.doubt(ours.now)
+    ours.pump()
+    assert ours.written[-1] == {"type": "ping", "n": early + 1}
+    ours.hear({"type": "pong", "n": early})
+    ours.wait(DOUBT_SECONDS)
+    assert ours.phase == "down"
+
+
+@pytest.mark.parametrize("more", [{"epoch": "e~1"}, {"epoch": ""}, {"epoch": "e" * 17}, {"first": 9}])
+def test_a_room_that_cannot_be_is_not_entered(more: dict[str, Any]):
+    ours = stranger()
+    ours.hear(joined(7, **{"resumed": True, **more}))
+    assert not ours.guest.rooms["lobby"].inside
 
 
 def test_the_round_trip_is_measured():
@@ -1114,6 +1264,19 @@ def test_comings_and_goings_keep_the_list_of_members():
     alice.pump()
     assert set(alice.guest.rooms["lobby"].members) == {"alice"}
     assert alice.guest.rooms["lobby"].count == 1
+
+
+def test_somebody_with_another_nick_keeps_the_key_and_no_hub_can_name_more_and_more_of_them():
+    ours = stranger("lobby")
+    ours.hear(joined(0))
+    key = b64(bytes(32))
+    ours.hear({"type": "who", "room": "lobby", "count": 1, "members": [{"nick": "bob", "operator": True, "key": key}]})
+    ours.hear({"type": "notice", "text": "", "ts": 1, "old": "bob", "new": "rob"})
+    members = ours.guest.rooms["lobby"].members
+    assert members == {"rob": Member("rob", True, bytes(32))}
+    for number in range(MAX_MEMBERS + 100):
+        ours.hear({"type": "notice", "text": "", "ts": 1, "old": f"o{number}", "new": f"n{number}"})
+    assert len(members) == MAX_MEMBERS
 
 
 def test_leaving_a_room_and_the_hub():

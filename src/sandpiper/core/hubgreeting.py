@@ -54,7 +54,8 @@ class Greeting:
         self.busy = False
         """The hub had no time to give us our nick."""
         self.asks: list[Ask] = [Hello(HUB_VERSION, FEATURES, "sandpiper")]
-        self._wanted = wanted
+        self.wanted = wanted
+        """What we have asked for first."""
         self._signer = signer
         self._waits_for_hello = True
         self._tries = 0
@@ -89,9 +90,16 @@ class Greeting:
         self._given = clean_nick(answer.nick) if answer.nick else ""
         hub_id = answer.id if len(answer.id) == KEY_BYTES else b""
         if self.hub_id and hub_id != self.hub_id:
+            what, hint = "no key", "Ask the hub's owner: somebody may be in between."
+            if hub_id:
+                what = f"key:{hub_id.hex()}"
+                hint = (
+                    f"If the hub's owner confirms that, connect with #{what} behind the address; else somebody is in "
+                )
+                hint += "between."
             raise TrustError(
-                "Another hub answers at this address than before: its key is not the one that was known.",
-                hint="If you know that the hub was set up anew, forget the old key; else somebody is in between.",
+                f"Another hub answers at this address than before: it has {what}, not the one that is known.",
+                hint=hint,
                 code="hub_changed",
             )
         self.hub_id = hub_id
@@ -100,7 +108,7 @@ class Greeting:
             self.by = now + NICK_SECONDS
             self.asks.append(Auth(self._signer.key))
         else:
-            self._ask_nick(self._wanted, now)
+            self._ask_nick(self.wanted, now)
 
     def challenge(self, answer: Challenge, now: float) -> None:
         """It wants our key proved."""
@@ -108,7 +116,7 @@ class Greeting:
             return
         if len(answer.nonce) in _NONCE_BYTES:
             self.asks.append(Auth(self._signer.key, self._signer.sign(AUTH_DOMAIN + self.hub_id + answer.nonce)))
-        self._ask_nick(self._wanted, now)
+        self._ask_nick(self.wanted, now)
 
     def named(self, nick: str = "") -> None:
         """We are called so; empty: as we asked."""
@@ -134,7 +142,7 @@ class Greeting:
             self._stay()
         else:
             number = f"{self._tries + 1}"
-            suggested = error.suggestion or self._wanted[: MAX_NICK_CHARS - len(number)] + number
+            suggested = error.suggestion or self.wanted[: MAX_NICK_CHARS - len(number)] + number
             self._ask_nick(clean_nick(suggested), now)
         return True
 
@@ -146,7 +154,7 @@ class Greeting:
     def _is_founding(self, now: float) -> None:
         self._waits_for_hello = False
         self.founding = True
-        self._ask_nick(self._wanted, now)
+        self._ask_nick(self.wanted, now)
 
     def _ask_nick(self, nick: str, now: float) -> None:
         self.nick, self.by = nick, now + NICK_SECONDS

@@ -188,6 +188,10 @@ class HubGuest:
             self._backoff.reset()
             self.phase, self._redial = "down", now
 
+    def expect(self, hub_id: bytes) -> None:
+        """From the next connection on, the hub has this key: the person says so."""
+        self._hub_id = hub_id
+
     def doubt(self, now: float) -> None:
         """The network has changed, or the machine has slept: try at once, or see whether the hub is still there."""
         if self.phase == "down":
@@ -220,11 +224,14 @@ class HubGuest:
         self.hub, self.nick = greeting.hub, greeting.nick
         self.founding, self.proved = greeting.founding, greeting.proved
         self._out.tell(told.HubUp(self.hub, self.nick, self.founding, self.proved))
-        if greeting.refused_with:
+        if self._wanted != greeting.wanted:  # the person has chosen another one meanwhile
+            self._ask_nick()
+            self.nick = self._wanted if self.founding else self.nick
+        elif greeting.refused_with:
             self._out.tell(told.HubNote("", "nick_taken", greeting.refused_with, refused=True))
         elif self.nick != self._wanted and not greeting.busy:
             self._out.tell(told.HubNick(self.nick, self._wanted))
-        if greeting.busy:
+        if greeting.busy and not self._naming:
             self._busy.refused(NICK, now)
         if not self.founding:
             self._out.ask(our.Ping(self._pulse.ping(now)))

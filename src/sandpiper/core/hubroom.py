@@ -146,8 +146,9 @@ class HubRoom:
     def noticed(self, notice: Notice) -> HubRenamed | HubCame | HubNote:
         """The hub has told of something in this room."""
         if notice.old and notice.new:
-            member = self.members.pop(notice.old, None)
-            self.members[notice.new] = Member(notice.new, member is not None and member.operator)
+            member = self.members.pop(notice.old, Member(notice.old))
+            if len(self.members) < MAX_MEMBERS:
+                self.members[notice.new] = Member(notice.new, member.operator, member.key)
             return HubRenamed(self.name, notice.old, notice.new)
         if notice.joined or notice.left or notice.members:
             for nick in notice.left:

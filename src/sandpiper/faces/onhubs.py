@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from sandpiper.errors import UsageError
 from sandpiper.faces.people import round_trip
-from sandpiper.faces.spans import Line, Span, dim, line
+from sandpiper.faces.spans import Line, Span, colour, dim, line
 from sandpiper.net.hub import SYSTEM, parse_hub
 from sandpiper.node.notices import PasswordWanted
 from sandpiper.store.reader import Message
 from sandpiper.wire.hub import asks
+from sandpiper.wire.ids import PeerKey, short
 from sandpiper.wire.text import check_room_name, clean_line, clean_nick
 
 if TYPE_CHECKING:
@@ -121,8 +122,7 @@ async def room_lines(context: Context) -> list[Line]:
         listed = await context.node.hubs.list_rooms(room)
     except UsageError as exc:
         return [line(dim(f"  {exc.sentence()}"))]
-    found = context.node.room(room)
-    hub = found.name.partition("@")[2] if found is not None else ""
+    hub = _place(context, room)
     inside = {one.name for one in context.node.rooms()}
     lines = [line(dim(f"Others on {hub}:"))]
     for one in listed.rooms:
@@ -134,6 +134,57 @@ async def room_lines(context: Context) -> list[Line]:
         return [line(dim(f"There is nobody in any other room of {hub}."))]
     if listed.more:
         lines.append(line(dim(f"  and {listed.more} more")))
+    return lines
+
+
+# ---------------------------------------------------------------- people
+
+
+def room_with(context: Context, key: PeerKey) -> RoomId | None:
+    """A room of a hub that we have heard somebody in, the current one first; None: that is nobody of a hub."""
+    node, room = context.node, context.face.room
+    found = [one.id for one in node.rooms() if one.kind == "hub" and key in one.nicks and key != node.key]
+    return room if room in found else found[0] if found else None
+
+
+def learn_name(context: Context, key: PeerKey) -> bool:
+    """Have somebody of a hub called `bob@hub.example` wherever no room says more; False: that is nobody of a hub."""
+    room = room_with(context, key)
+    if room is None:
+        return False
+    context.node.names.learn(key, f"{context.people.name(key, room)}@{_place(context, room)}")
+    return True
+
+
+def _place(context: Context, room: RoomId) -> str:
+    found = context.node.room(room)
+    return found.name.partition("@")[2] if found is not None else ""
+
+
+def whois_lines(context: Context, room: RoomId, key: PeerKey) -> list[Line]:
+    """What is known of somebody on a hub, all of it from the hub."""
+    node, people = context.node, context.people
+    name, place = people.name(key, room), _place(context, room)
+    member = node.hubs.member(room, name)
+    lines = [
+        line(colour(name, people.colour(key, room))),
+        line(dim("  on        "), f"{place}; it is the hub that says all of this"),
+    ]
+    if member is not None and member.key:
+        proved = PeerKey(member.key)
+        hexed = proved.hex()
+        lines.append(line(dim("  key       "), " ".join(hexed[at : at + 8] for at in range(0, len(hexed), 8))))
+        known = node.names.nick(proved)
+        if known != short(proved):
+            lines.append(line(dim("            "), f"as that of {people.name(proved)}, whom you have met"))
+    else:
+        lines.append(line(dim("  key       "), "none that the hub has told of"))
+    rooms = [people.label(one) for one in node.rooms() if one.kind == "hub" and key in node.members(one.id)]
+    lines.append(line(dim("  rooms     "), " ".join(rooms) if rooms else "none that you are in"))
+    if member is not None and member.operator:
+        lines.append(line(dim("            "), f"an operator of {people.room(room)}"))
+    if people.hidden(key):
+        lines.append(line(f"  You ignore {name}; to hear them again: /unignore {name}"))
     return lines
 
 
@@ -172,21 +223,30 @@ async def deop(context: Context, arguments: Arguments) -> None:
     context.node.hubs.rule(_hub_room(context), asks.Operator(_nick(arguments), on=False))
 
 
+def _whom(context: Context, arguments: Arguments) -> tuple[str, bool]:
+    """(nick, whether all of the hub is meant: the nick has the hub's name behind it)."""
+    word, of_hub = arguments["nick"].removeprefix("@"), f"@{_place(context, _hub_room(context))}"
+    return clean_nick(word.removesuffix(of_hub)), word.endswith(of_hub)
+
+
 async def kick(context: Context, arguments: Arguments) -> None:
-    """/kick: put somebody out."""
-    context.node.hubs.rule(_hub_room(context), asks.Kick(_nick(arguments), reason=_reason(arguments)))
+    """/kick: put somebody out of the room, or (`bob@hub.example`) of the hub."""
+    nick, hub = _whom(context, arguments)
+    context.node.hubs.rule(_hub_room(context), asks.Kick(nick, reason=_reason(arguments), hub=hub))
 
 
 async def ban(context: Context, arguments: Arguments) -> None:
     """/ban: and keep them out, for ever or for a time."""
+    nick, hub = _whom(context, arguments)
     seconds = min(_seconds(arguments.get("time")), asks.MAX_BAN_SECONDS)
-    rule = asks.Ban(_nick(arguments), reason=_reason(arguments), seconds=seconds)
+    rule = asks.Ban(nick, reason=_reason(arguments), seconds=seconds, hub=hub)
     context.node.hubs.rule(_hub_room(context), rule)
 
 
 async def unban(context: Context, arguments: Arguments) -> None:
     """/unban: let them in again."""
-    context.node.hubs.rule(_hub_room(context), asks.Ban(_nick(arguments), on=False))
+    nick, hub = _whom(context, arguments)
+    context.node.hubs.rule(_hub_room(context), asks.Ban(nick, on=False, hub=hub))
 
 
 async def mute(context: Context, arguments: Arguments) -> None:

@@ -69,7 +69,9 @@ def hello(house: House, guest: Guest, ask: asks.Hello, now: Now) -> None:
         guest.modern = True
         for room in guest.rooms:
             house.went(guest, room, now)
-    house.tell(guest, HelloBack(HUB_VERSION, house.settings.name, FEATURES, guest.nick, house.settings.id))
+            house.tidy(room)
+    features = tuple(one for one in FEATURES if house.order.alone or one != "find")  # a cluster's log has no index
+    house.tell(guest, HelloBack(HUB_VERSION, house.settings.name, features, guest.nick, house.settings.id))
 
 
 def nick(house: House, guest: Guest, ask: asks.Nick, now: Now) -> None:
@@ -77,6 +79,11 @@ def nick(house: House, guest: Guest, ask: asks.Nick, now: Now) -> None:
     wanted = clean_nick(ask.nick)
     if wanted == "nameless" and fold(ask.nick) != "nameless":
         house.refuse(guest, "bad_nick", "A nick needs a character that can be seen.")
+        return
+    muted = next((room for room in guest.rooms if room.mutes.holds(f"nick:{guest.folded}", now.mono)), None)
+    if muted is not None and fold(wanted) != guest.folded:  # else that would be the way around it
+        text = f"You may not talk in {muted.name} now; as long as that lasts, you are {guest.nick} there."
+        house.refuse(guest, "bad_nick", text)
         return
     ghost = house.guests.find(wanted)
     if ghost is not None and ghost is not guest and guest.key is not None and ghost.key == guest.key:
@@ -135,6 +142,7 @@ def auth(house: House, guest: Guest, ask: asks.Auth, now: Now) -> None:
     for room in guest.rooms:
         if room.bans.names(guest, now.mono):
             house.put_out(guest, room, "banned", "You may not be in this room.", now)
+            house.tidy(room)
         else:
             house.order.inside(house, guest, room)
     operator = house.is_operator(guest)

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from sandpiper.hub.limits import MAX_BACKLOG_BYTES, MAX_BACKLOGS_BYTES, MAX_READ_BYTES, MAX_STRIKES, Full
 from sandpiper.wire.hub.answers import Error, Pinged
-from sandpiper.wire.hub.lines import TOO_LONG, decode_chunk, encode_answers
+from sandpiper.wire.hub.lines import BLANK, TOO_LONG, decode_chunk, encode_answers
 from sandpiper.wire.limits import MAX_LINE_BYTES
 
 if TYPE_CHECKING:
@@ -305,9 +305,9 @@ class Connection(asyncio.BufferedProtocol):
             self.heard = now.mono
             self._pinged = False
             if self._held is not None:  # the transport had this already when it was paused
-                self._held += decode_chunk(chunk, MAX_STRIKES)
+                self._held += decode_chunk(chunk, MAX_STRIKES) or (BLANK,)
             else:
-                self._take(decode_chunk(chunk, MAX_STRIKES), now)
+                self._take(decode_chunk(chunk, MAX_STRIKES) or (BLANK,), now)
         if self._skipping:
             self._partial = b""
         elif len(self._partial) >= MAX_LINE_BYTES:

@@ -70,8 +70,8 @@ class Porch(Protocol):
         """What guests share."""
         ...
 
-    def arrive(self, door: Door) -> bool:
-        """A connection is at the door; False when there are too many."""
+    def arrive(self, door: Door) -> str:
+        """A connection is at the door; why not, when there are too many; empty: it is."""
         ...
 
     def leave(self, door: Door) -> None:
@@ -139,10 +139,11 @@ class Door(asyncio.BufferedProtocol):
         host = peer[0] if peer else ""
         self.address = address_of(host, loopback_counts=self._porch.front.loopback_counts)
         self.local = bool(host) and not address_of(host, loopback_counts=False)
-        if not self._porch.arrive(self):
+        why_not = self._porch.arrive(self)
+        if why_not:
             self._porch.counts.turned_away.add("crowded")
             self._state = "gone"
-            transport.write(encode_answers((Error("The hub is full; try again later.", "full"),)))
+            transport.write(encode_answers((Error(why_not, "full"),)))
             self._go()
         elif self._first:  # inside TLS, they came together with the end of the handshake
             self._look_at_first()

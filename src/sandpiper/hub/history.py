@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict, deque
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Struct
 from typing_extensions import override
 
-from sandpiper.errors import UsageError
 from sandpiper.hub.limits import MAX_OWNED_NICKS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sandpiper.errors import StoreError
     from sandpiper.wire.ids import PeerKey
@@ -214,7 +216,7 @@ class History(Protocol):
             UsageError: there is nothing to search for, or this history cannot be searched.
             StoreError: it cannot be searched now.
         """
-        raise UsageError("This hub's history cannot be searched.", code="no_search")
+        ...
 
     async def aclose(self) -> None:
         """Write what waits, and end."""
@@ -236,6 +238,8 @@ class MemoryHistory(History):
         self._rooms: dict[str, KeptRoom] = {}
         self._nicks: dict[str, PeerKey] = {}
         self._bans: tuple[Barred, ...] = ()
+        # One at a time, beside the event loop: whoever searches again and again must not keep the others from talking.
+        self._searching = ThreadPoolExecutor(1, "search")
 
     @property
     @override
@@ -318,17 +322,32 @@ class MemoryHistory(History):
 
     @override
     async def read(self, room: str, epoch: str, before: int, limit: int) -> LinesBefore:
-        found: list[bytes] = []
+        found: list[tuple[int, bytes]] = []
         for batch in reversed(self._kept.get((room, epoch), ())):
             if before and batch.first >= before:
                 continue
             lines = batch.raw.splitlines()
             if before:
                 lines = lines[: before - batch.first]
-            found[:0] = lines
+            found[:0] = enumerate(lines, batch.first)
             if len(found) > limit:
                 break
-        return LinesBefore(tuple(found[-limit:]), len(found) > limit)
+        return LinesBefore(tuple(self._as_now(room, epoch, found[-limit:])), len(found) > limit)
+
+    def _as_now(self, room: str, epoch: str, lines: Sequence[tuple[int, bytes]]) -> Iterator[bytes]:
+        """Numbered lines with the texts that later edits gave them; those of retracted messages have none."""
+        from sandpiper.hub.sqlite_lines import WITH_TEXT, changes, with_text  # it needs what is above
+
+        first = lines[0][0] if lines else 0
+        later = [batch.raw for batch in self._kept.get((room, epoch), ()) if _last(batch) >= first]
+        changed = [change for raw in later for change in changes(raw)]
+        retracted = {change.id for change in changed if change.type == "retract"}
+        texts = {change.id: change.text for change in changed if change.type == "edit"}
+        texts |= dict.fromkeys(retracted, "")
+        texts |= {change.seq: "" for change in changed if change.type == "edit" and change.id in retracted}
+        for seq, line in lines:
+            text = texts.get(seq)
+            yield line if text is None or not line.startswith(WITH_TEXT) else with_text(line, text)
 
     @override
     async def sent_ids(self, room: str, epoch: str, limit: int) -> list[SentId]:
@@ -338,10 +357,13 @@ class MemoryHistory(History):
     async def search(self, room: str, epoch: str, words: str, before: int = 0, limit: int = 50) -> Found:
         from sandpiper.hub.searching import look_through  # seldom needed, and it needs what is above
 
-        return look_through((batch.raw for batch in self._kept.get((room, epoch), ())), words, before, limit)
+        raws = [batch.raw for batch in self._kept.get((room, epoch), ())]
+        ask = partial(look_through, raws, words, before, limit)
+        return await asyncio.get_running_loop().run_in_executor(self._searching, ask)
 
     @override
     async def aclose(self) -> None:
+        self._searching.shutdown(wait=False, cancel_futures=True)
         self._kept.clear()
         self._sizes.clear()
         self._size = 0

@@ -20,7 +20,7 @@ from sandpiper.hub.slow import say as say_where_ruled
 from sandpiper.wire.hub import LOBBY
 from sandpiper.wire.hub.answers import Error, Left, Notice, TopicSet
 from sandpiper.wire.hub.asks import Edit, Msg, React, Retract
-from sandpiper.wire.hub.lines import BadLine, encode_answers
+from sandpiper.wire.hub.lines import BLANK, BadLine, encode_answers
 from sandpiper.wire.text import check_room_name
 
 if TYPE_CHECKING:
@@ -177,7 +177,8 @@ class House:
             elif isinstance(ask, BadLine):
                 if not self._allowed(guest, None, 1, now.mono):
                     break
-                self.strike(guest, ask.code, ask.text, now)
+                if ask is not BLANK:
+                    self.strike(guest, ask.code, ask.text, now)
                 at += 1
             else:
                 answer, cost = self._answerers[type(ask)]

@@ -30,7 +30,7 @@ MAX_AUTHORS = 4096  # newest runs of one author remembered: who may edit what
 MAX_BATCH = 4096  # messages encoded at once: half a megabyte
 MAX_BANS = 1000  # of one room, mutes as well
 MAX_OPERATORS = 100  # of one room
-MAX_SPOKE = 10_000  # in a slow room: who spoke when, two each; a megabyte
+MAX_SPOKE = 10_000  # in a slow room: who spoke when, three each; a megabyte
 CROWD = 300  # members from which on presence is told as numbers only
 PRESENCE_LINES = 5  # in one batch of presence with a line each; more become one line
 MAX_ROOM_LIST = 200  # rooms in one answer
@@ -60,6 +60,10 @@ class Pace(Struct, frozen=True):
 
 ROOMS_MADE = Pace(1 / 60, 40)
 """New rooms of one address: two guests' worth at once. Filling a hub (`MAX_KEPT_ROOMS`) takes it almost three days."""
+MAX_CONNECTIONS_AN_ADDRESS = 256  # unless told otherwise: a household, an office, or an attacker
+ARRIVALS = Pace(MAX_CONNECTIONS_AN_ADDRESS / 32, 4 * MAX_CONNECTIONS_AN_ADDRESS)
+"""New connections of one address, which may have so many at once (more, where it may have more): all of them four times
+over when a hub comes back, then all in half a minute. A handshake of TLS takes the hub two milliseconds."""
 NICKS_OWNED = Pace(1 / 300, 50)
 """Nicks of one address that become somebody's: an office at once. For `MAX_OWNED_NICKS` it takes a year."""
 
@@ -98,8 +102,7 @@ class ChatSettings(Struct, frozen=True, kw_only=True):
     """Keys that are operators everywhere."""
     connections: int = 20_000
     """In all; each costs a file descriptor and a few KiB."""
-    connections_an_address: int = 256
-    """A household, an office, or an attacker."""
+    connections_an_address: int = MAX_CONNECTIONS_AN_ADDRESS
     guests_a_room: int = 20_000
     rooms: int = MAX_ROOMS
     guest_pace: Pace = Pace(20, 200)

@@ -13,6 +13,7 @@ from sandpiper.errors import LinkError
 from sandpiper.hub.chat import keep_alive
 from sandpiper.hub.door import Door, Front
 from sandpiper.hub.metrics import file_limit
+from sandpiper.hub.pace import Arrivals
 from sandpiper.hub.serving import BACKLOG
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ SWEEP = 0.5  # seconds between two looks at what is due
 HANDSHAKE_SECONDS = 10.0  # for TLS: three round trips to the other side of the world, one of them lost
 SHUTDOWN_SECONDS = 3.0  # for the other side's goodbye in TLS
 
+_FULL = "The hub is full; try again later."
+_TOO_OFTEN = "Too many connections came from your address of late; try again in a minute."
+
 
 class Listener:
     """Where connections come in (a `Porch`). `open` it, `start` it, then exchange `front` when settings change."""
@@ -55,6 +59,7 @@ class Listener:
         self._pages = pages
         self._doors: dict[Door, None] = {}
         self._addresses: Counter[str] = Counter()
+        self._arrivals = Arrivals()
         self._most, self._backlog = connections_within(file_limit())
         self._loop = asyncio.get_running_loop()
         self._servers: list[asyncio.Server] = []
@@ -125,6 +130,7 @@ class Listener:
                     door.abort()
             if self.introductions is not None:
                 self.introductions.look(now)
+            self._arrivals.forget(now.mono)
 
     # ------------------------------------------------------------ for doors (see `Porch`)
 
@@ -133,26 +139,29 @@ class Listener:
         """See `Porch`."""
         return self.chat
 
-    def arrive(self, door: Door) -> bool:
+    def arrive(self, door: Door) -> str:
         """See `Porch`. Inside TLS or a WebSocket it has been here before, outside.
 
         When all places are taken, whoever has been silent longest makes room: a crowd that says nothing keeps nobody
         out, neither guests nor those who ask how the hub is.
         """
+        most = self.chat.house.settings.connections_an_address
+        if door.address and not door.inner and not self._arrivals.takes(door.address, most, self.chat.now().mono):
+            return _TOO_OFTEN
         introduced = len(self.introductions) if self.introductions is not None else 0
         if not door.inner and len(self._doors) + len(self.chat.connections) + introduced >= self._most:
-            return False
+            return _FULL
         if len(self._doors) >= MAX_AT_DOOR:
             silent = next((one for one in self._doors if one.silent), None)
             if silent is None:
-                return False
+                return _FULL
             silent.hurry()
         if door.address:
             if self._addresses[door.address] >= MAX_AT_DOOR_AN_ADDRESS:
-                return False
+                return _FULL
             self._addresses[door.address] += 1
         self._doors[door] = None
-        return True
+        return ""
 
     def leave(self, door: Door) -> None:
         """See `Porch`."""

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sandpiper.core.rate import Bucket
-from sandpiper.hub.limits import NICKS_OWNED, ROOMS_MADE
-
-if TYPE_CHECKING:
-    from sandpiper.hub.limits import Pace
-
+from sandpiper.hub.limits import ARRIVALS, MAX_CONNECTIONS_AN_ADDRESS, NICKS_OWNED, ROOMS_MADE, Pace
 
 # Seconds that one of a queue waits at most beyond what it would wait alone: whoever asked and went meanwhile must not
 # keep others waiting, and 20,000 who look again every two seconds cost little.
@@ -94,3 +88,31 @@ class Address:
     def whole(self, now: float) -> bool:
         """Whether nothing of what it may do is used up at `now` (seconds): it need not be remembered."""
         return not any(one is not None and one.used(now) for one in (self.allowance, self._rooms, self._owns))
+
+
+class Arrivals:
+    """New connections by address: whoever comes and goes all the time never has many at once, and costs the hub a
+    handshake each time.
+    """
+
+    def __init__(self) -> None:
+        self._addresses: dict[str, Allowance] = {}  # those that have come of late
+
+    def __len__(self) -> int:
+        """How many addresses are remembered."""
+        return len(self._addresses)
+
+    def takes(self, address: str, most: int, now: float) -> bool:
+        """Whether one more may come from there at `now` (seconds), which may have `most` at once; it counts."""
+        allowance = self._addresses.get(address)
+        if allowance is None:
+            times = most / MAX_CONNECTIONS_AN_ADDRESS
+            pace = Pace(ARRIVALS.rate * max(1.0, times), ARRIVALS.burst * max(1.0, times))
+            allowance = self._addresses[address] = Allowance(pace, now)
+        return allowance.take(now)
+
+    def forget(self, now: float) -> None:
+        """Those who may come as if they never had; call it now and then."""
+        for address, allowance in list(self._addresses.items()):
+            if not allowance.used(now):
+                del self._addresses[address]

@@ -31,12 +31,12 @@ class Presence:
         self.due: float | None = None
         """When it must be told, in seconds."""
         self._room = room
-        self._came: dict[Guest | Far, str] = {}
+        self._came: dict[Guest | Far, tuple[str, int]] = {}  # nick, and how many had gone before it came
         self._went: list[tuple[str, str]] = []
 
     def came(self, guest: Guest | Far, now: float) -> None:
         """`guest` is here."""
-        self._came[guest] = guest.nick
+        self._came[guest] = guest.nick, len(self._went)
         self._start(now)
 
     def went(self, guest: Guest | Far, why: str, now: float) -> None:
@@ -48,7 +48,7 @@ class Presence:
     def renamed(self, guest: Guest | Far) -> bool:
         """`guest` has another nick. True: its coming was not told yet, and now will be with the new one."""
         if guest in self._came:
-            self._came[guest] = guest.nick
+            self._came[guest] = guest.nick, self._came[guest][1]
             return True
         return False
 
@@ -65,18 +65,20 @@ class Presence:
         if not members or not (came or went):
             return
         if len(came) + len(went) > PRESENCE_LINES or count > CROWD:
-            yield Deliver(encode_answers([self._summary(list(came.values()), went, count, ts)]), members)
+            yield Deliver(
+                encode_answers([self._summary([nick for nick, _ in came.values()], went, count, ts)]), members
+            )
             return
         gone = [self._left(nick, why, ts) for nick, why in went]
-        here = {guest: self._joined(nick, ts) for guest, nick in came.items()}
-        # Whoever came is told of the others only.
+        here = {guest: self._joined(nick, ts) for guest, (nick, _) in came.items()}
+        # Whoever came is told of the others only, and not of those gone by then: maybe itself, on another connection.
         others = [guest for guest in members if guest not in here]
         if others:
             yield Deliver(encode_answers([*gone, *here.values()]), others)
         for guest in here:
             if isinstance(guest, Far):
                 continue
-            lines = [*gone, *(line for other, line in here.items() if other is not guest)]
+            lines = [*gone[came[guest][1] :], *(line for other, line in here.items() if other is not guest)]
             if lines:
                 yield Deliver(encode_answers(lines), (guest,))
 

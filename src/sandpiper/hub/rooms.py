@@ -93,13 +93,14 @@ class Listed:
 
     def names(self, guest: Guest, now: float) -> bool:
         """Whether `guest` is on it at `now`."""
-        if not self._names:
-            return False
-        for token in guest.tokens():
-            for name in tuple(self._names.get(token, ())):
-                if now < self._ends[name]:
-                    return True
-                self.take_off(name)
+        return bool(self._names) and any(self.holds(token, now) for token in guest.tokens())
+
+    def holds(self, token: str, now: float) -> bool:
+        """Whether somebody who is known by this is on it at `now`."""
+        for name in tuple(self._names.get(token, ())):
+            if now < self._ends[name]:
+                return True
+            self.take_off(name)
         return False
 
     def __bool__(self) -> bool:

@@ -133,6 +133,8 @@ def _put_out(house: House, by: Guest | None, room: Room | None, what: PutOut, no
         house.put_out(target, room, what.code, what.text, now)
     if target is not None or what.number in room.far:
         say(house, room, what.said, what.code, now)
+    if target is not None:
+        house.tidy(room)
 
 
 def _ban(house: House, by: Guest | None, room: Room | None, what: Banned, now: Now) -> None:

@@ -116,6 +116,7 @@ class Hub:
             lines.append(f"TLS on the same port; SHA-256 of the certificate, to pin: {self._fingerprint}")
         if "chat" not in settings.roles:
             return lines
+        lines.append(f"programs of guests remember this hub by key:{self._chat.house.settings.id.hex()}")
         if not self._loaded.password and not settings.tls_only:
             lines.append("whoever reaches this port may read and write, and so may who listens on the way")
         if settings.no_history:

@@ -18,6 +18,8 @@ PACK_LEVEL = 1  # zlib's fastest: chat shrinks to a fifth, at 100 MB/s and more,
 # No text of a guest can hold these: its quotes are escaped.
 _EDIT = b'{"type":"edit"'
 _RETRACT = b'{"type":"retract"'
+WITH_TEXT = (b'{"type":"msg"', _EDIT)
+"""How lines begin that have a text which may be changed."""
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):

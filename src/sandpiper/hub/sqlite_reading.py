@@ -12,7 +12,7 @@ from msgspec import MsgspecError
 
 from sandpiper.errors import StoreError, UsageError
 from sandpiper.hub.history import Found, LinesBefore, SentId, newest_ids
-from sandpiper.hub.sqlite_lines import texts, unpack, with_text
+from sandpiper.hub.sqlite_lines import WITH_TEXT, texts, unpack, with_text
 from sandpiper.hub.sqlite_schema import SEQ_BITS
 from sandpiper.store.damage import BUSY_MS, connect, damage_note, damaged, sql_errors
 from sandpiper.store.schema import TOKENIZER
@@ -147,10 +147,7 @@ def _current(db: sqlite3.Connection, life: int, lines: Sequence[tuple[int, bytes
     }
     for seq, line in lines:
         text = new.get(seq)
-        yield line if text is None or not line.startswith(_WITH_TEXT) else with_text(line, text)
-
-
-_WITH_TEXT = (b'{"type":"msg"', b'{"type":"edit"')
+        yield line if text is None or not line.startswith(WITH_TEXT) else with_text(line, text)
 
 
 def sent_ids(db: sqlite3.Connection, room: str, epoch: str, limit: int) -> list[SentId]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import MsgspecError
 
-from sandpiper.hub.sqlite_lines import pack, texts, unpack, with_text
+from sandpiper.hub.sqlite_lines import WITH_TEXT, pack, texts, unpack, with_text
 
 if TYPE_CHECKING:
     import sqlite3
@@ -167,7 +167,7 @@ class Upkeep:
                 line = lines[seq - first]
                 if n <= self._indexed:
                     db.executemany(_DELETE_WORDS, texts(life, line))
-                if line.startswith((b'{"type":"msg"', b'{"type":"edit"')):
+                if line.startswith(WITH_TEXT):
                     lines[seq - first] = with_text(line, "")
         packed, new = pack(b"\n".join(lines) + b"\n")
         db.execute("UPDATE batches SET packed = ?, raw = ? WHERE n = ?", (packed, new, n))

@@ -52,12 +52,13 @@ KEEPALIVE_IDLE, KEEPALIVE_EVERY, KEEPALIVE_COUNT = 30, 10, 3  # seconds, seconds
 SYSTEM = "system"
 """`trust` of a hub whose certificate the system's authorities vouch for."""
 
+_KEY = re.compile(r"key:([0-9a-f]{64})", re.IGNORECASE)
 _FINGERPRINT = re.compile(r"(?:sha256:)?((?:[0-9a-f]{2}:?){31}[0-9a-f]{2})", re.IGNORECASE)
 
 
 class HubAddress(NamedTuple):
     """Where a hub is. `pin` is its certificate's SHA-256 (hex) when the person named one; `others` are more hosts and
-    ports of the same cluster, for when this one does not answer.
+    ports of the same cluster, for when this one does not answer; `key` is the hub's own when the person named that.
     """
 
     host: str
@@ -65,10 +66,11 @@ class HubAddress(NamedTuple):
     tls: bool = False
     pin: str = ""
     others: tuple[tuple[str, int], ...] = ()
+    key: bytes = b""
 
     @override
     def __str__(self) -> str:
-        """As a person would write it, without the pin."""
+        """As a person would write it, without pin and key."""
         where = ",".join(format_address(host, port) for host, port in ((self.host, self.port), *self.others))
         return f"tls://{where}" if self.tls else where
 
@@ -85,7 +87,7 @@ class HubAddress(NamedTuple):
 
 def parse_hub(text: str, *, tls: bool = False) -> HubAddress:
     """`HOST`, `HOST:PORT`, or several with commas between them, with `hub://`, `tcp://` or `tls://` in front and, for
-    TLS, `#sha256:…` behind.
+    TLS, `#sha256:…` behind; `#key:…` instead names the key that the hub itself has.
 
     Raises:
         UsageError: it is none of these.
@@ -97,7 +99,10 @@ def parse_hub(text: str, *, tls: bool = False) -> HubAddress:
             raise _bad(text, f"a hub is not reached by {clean_line(scheme, 20)}://")
         tls, rest = tls or scheme == "tls", after
     rest, hash_, pin = rest.partition("#")
-    if hash_:
+    key = _KEY.fullmatch(pin.strip())
+    if key is not None:
+        pin = ""
+    elif hash_:
         found = _FINGERPRINT.fullmatch(pin.strip())
         if found is None:
             raise _bad(text, "a fingerprint has 64 hex digits")
@@ -109,7 +114,7 @@ def parse_hub(text: str, *, tls: bool = False) -> HubAddress:
     if len(places) > MAX_PLACES:
         raise _bad(text, f"at most {MAX_PLACES} places of one hub can be named")
     (host, port), *others = dict.fromkeys((host.lower(), port) for host, port in places)
-    return HubAddress(host, port, tls, pin, tuple(others))
+    return HubAddress(host, port, tls, pin, tuple(others), bytes.fromhex(key[1]) if key is not None else b"")
 
 
 def is_hub(text: str) -> bool:

@@ -21,6 +21,8 @@ from sandpiper.wire.hub import asks as our
 from sandpiper.wire.records import Edit, React, Retract
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sandpiper.core.hubevents import HubNotice
     from sandpiper.core.room import Room
     from sandpiper.crypto.identity import Identity
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MAX_NICKS = 4096  # of a room, those heard of last: four times what a hub lists; a nick is changed in a moment
+
 
 class Hearing:
     """The ear of a node on its hubs: `take` everything that a guest tells, then `settle`.
@@ -39,12 +43,17 @@ class Hearing:
     fetches it again after a while.
     """
 
-    def __init__(self, identity: Identity, run: Runner, left: dict[RoomId, tuple[OnHub, str]]) -> None:
-        """`left`: where the rooms are; one that we are put out of is taken from it."""
+    def __init__(
+        self, identity: Identity, run: Runner, left: dict[RoomId, tuple[OnHub, str]], emptied: Callable[[OnHub], None]
+    ) -> None:
+        """`left`: where the rooms are; one that we are put out of is taken from it. `emptied` is told, a moment later,
+        of a hub that we are in no room of any more.
+        """
         self.closing = False
         self._me = identity.key
         self._run = run
         self._where = left
+        self._emptied = emptied
         self._notices: list[NodeNotice] = []
 
     def take(self, hub: OnHub, notice: HubNotice) -> None:
@@ -99,7 +108,10 @@ class Hearing:
     def key(self, hub: OnHub, room: Room, nick: str) -> PeerKey:
         """What stands for the key of somebody in a hub's room."""
         key = hub_author(hub.address, nick)
+        room.nicks.pop(key, None)
         room.nicks[key] = nick
+        if len(room.nicks) > MAX_NICKS:
+            del room.nicks[next(iter(room.nicks))]
         return key
 
     # ------------------------------------------------------------ inside
@@ -208,6 +220,8 @@ class Hearing:
         if code:
             self._notices.append(Problem(code, f"You are not in #{room.name}: {text}"))
         self._notices.append(RoomChanged(room.id, room.name, "hub", None, joined=False))
+        if not hub.rooms:
+            asyncio.get_running_loop().call_soon(self._emptied, hub)
 
     # ------------------------------------------------------------ what is said
 

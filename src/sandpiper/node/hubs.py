@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from sandpiper.core.hubevents import HubRooms
     from sandpiper.crypto.identity import Identity
     from sandpiper.node.runner import Runner
+    from sandpiper.store.hubs import HubPlace
+    from sandpiper.wire.hub.answers import Member
     from sandpiper.wire.records import AnyBody
 
 MAX_HUBS = 16  # hubs at one time: a connection each
@@ -45,7 +47,7 @@ class Hubs:
         self._loop = asyncio.get_running_loop()
         self._hubs: dict[tuple[str, int], OnHub] = {}
         self._where: dict[RoomId, tuple[OnHub, str]] = {}
-        self._hearing = Hearing(identity, run, self._where)
+        self._hearing = Hearing(identity, run, self._where, self._go)
 
     # ------------------------------------------------------------ what there is
 
@@ -76,6 +78,17 @@ class Hubs:
             return ()
         return tuple(self._hearing.key(hub, hub.rooms[name], nick) for nick in inside.members if nick != hub.guest.nick)
 
+    def author(self, room: RoomId, nick: str) -> PeerKey:
+        """What stands for the key of whoever is called so on the hub of `room`, whether they are there or not."""
+        hub, _ = self._where[room]
+        return hub_author(hub.address, nick)
+
+    def member(self, room: RoomId, nick: str) -> Member | None:
+        """What the hub has told of somebody in one of them; None: nothing."""
+        hub, name = self._where[room]
+        inside = hub.guest.rooms.get(name)
+        return inside.members.get(nick) if inside is not None else None
+
     def shut(self, room: RoomId) -> bool:
         """Whether a room is one that we mean to be in and that its hub keeps closed: it wants a password."""
         hub, name = self._where[room]
@@ -100,6 +113,9 @@ class Hubs:
             UsageError: there are too many hubs or rooms.
             StoreError: the disk failed.
         """
+        if address.key:
+            self._expect(address)
+        address = address._replace(key=b"")
         hub = self._hubs.get((address.host, address.port))
         if hub is None:
             hub = self._begin(address, hub_password)
@@ -118,6 +134,16 @@ class Hubs:
             hub.guest.password = password
             hub.guest.again(self._loop.time())
             hub.link.carry_out()
+
+    def _expect(self, address: HubAddress) -> None:
+        """The person says which key the hub has, whatever it had before."""
+        history = self._run.history
+        for place in address._replace(key=b"").each():
+            history.save_hub(str(place), history.hub(str(place))._replace(id=address.key))
+        history.commit()
+        hub = self._hubs.get((address.host, address.port))
+        if hub is not None:
+            hub.guest.expect(address.key)
 
     def _begin(self, address: HubAddress, password: str) -> OnHub:
         if len(self._hubs) >= MAX_HUBS:
@@ -162,14 +188,13 @@ class Hubs:
         room = hub_room(hub.address, name)
         if room in self._where:
             if password:
-                hub.guest.join(name, password)
+                hub.guest.join(name, password, _mark(name, hub.kept.get(room)))
             return room
         label = hub.label(name)
         self._run.history.save_room(SaveRoom(room, label, "hub", None, joined=True))
         place = self._run.history.hub_place(room)
         self._run.history.commit()
-        mark = Mark(name, place.life, place.last) if place is not None and place.life else None
-        hub.guest.join(name, password, mark)
+        hub.guest.join(name, password, _mark(name, place))
         hub.clocks[name] = place.clock if place is not None else 0
         if place is not None:
             hub.kept[room] = place
@@ -186,9 +211,14 @@ class Hubs:
             hub.link.carry_out()
         else:  # it is locked, and we never came in
             self._hearing.out_of(hub, name)
-        if not hub.rooms:
+            hub.link.carry_out()
+        self._go(hub)
+
+    def _go(self, hub: OnHub) -> None:
+        """Leave a hub that we are in no room of: it would only go on to see that we are there."""
+        if not hub.rooms and self._hubs.get((hub.address.host, hub.address.port)) is hub:
+            del self._hubs[hub.address.host, hub.address.port]
             hub.link.close()
-            self._hubs.pop((hub.address.host, hub.address.port), None)
 
     def look_again(self) -> None:
         """The network has changed, or the machine has slept."""
@@ -299,3 +329,8 @@ class Hubs:
         for hub in self._hubs.values():
             hub.guest.rename(nick)
             hub.link.carry_out()
+
+
+def _mark(name: str, place: HubPlace | None) -> Mark | None:
+    """Where to go on in a room; None: it was never read."""
+    return Mark(name, place.life, place.last) if place is not None and place.life else None

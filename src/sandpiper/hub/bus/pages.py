@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 from typing_extensions import override
 
-from sandpiper.errors import StoreError
+from sandpiper.errors import StoreError, UsageError
 from sandpiper.hub.bus.away import BusAway
 from sandpiper.hub.bus.log import BadLog, Begun, Change, Ruled, Talk, decode_change, decode_posted, number, place_of
 from sandpiper.hub.bus.replica import MARK_LINES
-from sandpiper.hub.history import History, LinesBefore, Stored
+from sandpiper.hub.history import Found, History, LinesBefore, Stored
 from sandpiper.hub.ruling import Closed
 from sandpiper.wire.hub import LOBBY
 from sandpiper.wire.hub.answers import Edited, Said
@@ -99,6 +99,10 @@ class BusHistory(History):
     @override
     async def sent_ids(self, room: str, epoch: str, limit: int) -> list[SentId]:
         return []  # the log has told
+
+    @override
+    async def search(self, room: str, epoch: str, words: str, before: int = 0, limit: int = 50) -> Found:
+        raise UsageError("This hub is one of a cluster, which cannot search what was said.", code="no_search")
 
     @override
     async def aclose(self) -> None:

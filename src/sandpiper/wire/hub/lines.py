@@ -48,6 +48,8 @@ class BadAnswer(RemoteProtocolError):
 
 TOO_LONG = BadLine("line_too_long", "A line is longer than 64 KiB; it was dropped.")
 NOTHING = BadLine("not_valid", "A line was not understood: nothing of its text can be shown.")
+BLANK = BadLine("", "")
+"""Stands for blank lines where nothing else came with them: nobody is told, but they count."""
 # For whoever types into `nc`; quotation marks would come with backslashes there.
 _EXAMPLE = "Lines are JSON objects with a type: for example nick, with a nick, or msg, with a text."
 
