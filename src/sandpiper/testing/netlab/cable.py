@@ -6,14 +6,15 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from sandpiper.testing.netlab.commands import NetLabError, command, tool
-from sandpiper.testing.netlab.quality import LinkQuality, UserSpaceLink, kernel_has_netem, set_netem
+from sandpiper.testing.netlab.quality import LinkQuality, UserSpaceLink, joining, kernel_has_netem, set_netem
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Interface, IPv6Interface
+    from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 
     from sandpiper.testing.netlab.namespace import Namespace
 
 BRIDGE = "br0"
+FIRST_METRIC = 100  # of a default route over eth0; the kernel takes the route with the smallest
 
 _PERFECT = LinkQuality()
 
@@ -34,8 +35,13 @@ class Cable:
         address: IPv4Interface,
         address6: IPv6Interface | None,
         mac: str,
+        gateway: IPv4Address | None = None,
+        isolated: bool = False,
     ) -> None:
-        """Describe a cable; nothing is made before :meth:`plug`. `number` is unique on the LAN."""
+        """Describe a cable; nothing is made before :meth:`plug`. `number` is unique on the LAN.
+
+        The host gets a default route via `gateway`; who is `isolated` reaches no other host over the bridge itself.
+        """
         self.interface = interface
         self.address = address
         self.address6 = address6
@@ -45,6 +51,8 @@ class Cable:
         self._number = number
         self._port = f"p{number}"
         self._mac = mac
+        self._gateway = gateway
+        self._isolated = isolated
         self._quality = _PERFECT
         self._link: UserSpaceLink | None = None
 
@@ -63,16 +71,21 @@ class Cable:
             here.append(f"link set {self.interface} addrgenmode none")
         else:
             here.append(f"addr add {self.address6} dev {self.interface} nodad")
+        here.append(f"link set {self.interface} up")
+        if self._gateway is not None:
+            # of two ways out, that of the lower interface; onlink, since it may be outside of the address's own network
+            way = f"dev {self.interface} onlink metric {FIRST_METRIC + int(self.interface.removeprefix('eth'))}"
+            here.append(f"route add default via {self._gateway} {way}")
         try:
             self._lan.ip(
                 [
                     f"link add {self._port} {peer}",
-                    f"link set {self._port} master {BRIDGE if self._link is None else self._link.bridge}",
+                    *self._joining(BRIDGE if self._link is None else self._link.bridge),
                     f"link set {self._port} up",
                 ],
                 step=step,
             )
-            self._host.ip([*here, f"link set {self.interface} up"], step=step)
+            self._host.ip(here, step=step)
             if self._link is None and not self._quality.perfect:
                 self._set_netem(self._quality)
         except NetLabError:
@@ -125,7 +138,7 @@ class Cable:
             self._set_netem(_PERFECT)
         if in_user_space:
             if self._link is None:
-                self._link = UserSpaceLink(self._lan, self._number, BRIDGE)
+                self._link = UserSpaceLink(self._lan, self._number, BRIDGE, isolated=self._isolated)
                 self._join(self._link.bridge)
             self._link.tune(quality)
         else:
@@ -140,7 +153,11 @@ class Cable:
     def _join(self, bridge: str) -> None:
         """Move the cable's port to another bridge of the LAN's namespace."""
         if self.plugged:
-            self._lan.ip([f"link set {self._port} master {bridge}"], step=f"move the cable of {self._host.name}")
+            self._lan.ip(self._joining(bridge), step=f"move the cable of {self._host.name}")
+
+    def _joining(self, bridge: str) -> list[str]:
+        """Give the lines that make the cable's port one of a bridge."""
+        return joining(self._port, bridge, isolated=self._isolated)
 
     def _set_netem(self, quality: LinkQuality) -> None:
         """Shape both directions with netem."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from sandpiper.testing.netlab.commands import NetLabError, nft
 from sandpiper.testing.netlab.namespace import Namespace
@@ -16,18 +16,21 @@ if TYPE_CHECKING:
     from sandpiper.testing.netlab.cable import Cable
     from sandpiper.testing.netlab.lan import Lan
 
-# Hosts never route for each other, whatever the machine's own setting (which new namespaces inherit); and addresses
-# made by IPv6 itself may be used at once, without the second that duplicate detection takes.
-_SYSCTLS = {"ipv4/ip_forward": "0"}
+# Addresses made by IPv6 itself may be used at once, without the second that duplicate detection takes.
 _SYSCTLS6 = {"ipv6/conf/all/accept_dad": "0", "ipv6/conf/default/accept_dad": "0"}
 
 
 class Host(Namespace):
-    """A machine on the LANs of the lab, with loopback and without a default route. Made by :meth:`NetLab.host`.
+    """A machine on the LANs of the lab, with loopback, and a default route where a router serves the LAN.
+
+    Made by :meth:`NetLab.host`.
 
     Its :attr:`env` names a temporary folder of its own as SANDPIPER_HOME, which exists, and goes with the lab.
     Where a LAN may be left out, the host's first one is meant.
     """
+
+    forwards: ClassVar[bool] = False
+    """Whether it passes on what is for others. A host never does, whatever setting it inherits from the machine."""
 
     def __init__(self, name: str, netns: str, folder: Path) -> None:
         """Describe a host; `folder` is its own, and made by :meth:`prepare`. `home` is what SANDPIPER_HOME names."""
@@ -38,7 +41,8 @@ class Host(Namespace):
     def prepare(self, *, ipv6: bool) -> None:
         """Make the namespace and the home folder. Raises NetLabError."""
         self.home.mkdir(parents=True)
-        self.create(_SYSCTLS | _SYSCTLS6 if ipv6 else _SYSCTLS)
+        sysctls = {"ipv4/ip_forward": str(int(self.forwards))}
+        self.create(sysctls | _SYSCTLS6 if ipv6 else sysctls)
 
     @property
     def lans(self) -> tuple[Lan, ...]:

@@ -14,23 +14,30 @@ import tempfile
 import threading
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from sandpiper.testing.netlab.commands import NetLabError, command, ip_batch, tool
 from sandpiper.testing.netlab.host import Host
+from sandpiper.testing.netlab.internet import Internet
 from sandpiper.testing.netlab.lan import Lan
 from sandpiper.testing.netlab.leftovers import names_with, new_prefix, remove_leftovers, remove_namespaces
 from sandpiper.testing.netlab.namespace import Namespace
+from sandpiper.testing.netlab.router import Router
+from sandpiper.testing.netlab.rules import CONE, NatRules
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
     from typing import Self
+
+AnyLan = TypeVar("AnyLan", bound=Lan)
+AnyHost = TypeVar("AnyHost", bound=Host)
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 # LANs number themselves in these: 10.77.1.0/24, 10.77.2.0/24 … and fd53:50:0:1::/64 … ("SP" in ASCII).
 _LANS_MAX = 254
 _SUBNETS = "10.77.{}.0/24"
 _SUBNETS6 = "fd53:50:0:{:x}::/64"
+_INTERNET = "203.0.113.0/24"  # for documentation (RFC 5737): no private address, and nobody's
 
 # The labs of this process that are open: what dies with the process on a signal, or at its exit.
 _open_labs: list[NetLab] = []
@@ -109,6 +116,22 @@ class NetLab:
         Raises:
             NetLabError: the name is taken or unfit, the subnet is none, or the kernel refused.
         """
+        lan = self._new_lan(Lan, name, subnet, ipv6=ipv6)
+        lan.create(snooping=snooping)
+        return lan
+
+    def internet(self, name: str = "internet", *, subnet: str = _INTERNET) -> Internet:
+        """Make a public network, to which routers, and hosts without one, attach.
+
+        Raises:
+            NetLabError: as :meth:`lan`.
+        """
+        internet = self._new_lan(Internet, name, subnet, ipv6=False)
+        internet.create(snooping=False)
+        return internet
+
+    def _new_lan(self, kind: type[AnyLan], name: str, subnet: str | None, *, ipv6: bool) -> AnyLan:
+        """Enter a new LAN of some kind into the books. Raises NetLabError."""
         netns = self._netns(name)
         number = len(self._lans) + 1
         if number > _LANS_MAX:
@@ -118,9 +141,8 @@ class NetLab:
         except ValueError as error:
             raise NetLabError(f"The LAN {name} can not be {subnet!r}: {error}. Try 10.0.0.0/24.") from error
         network6 = IPv6Network(_SUBNETS6.format(number)) if ipv6 else None
-        lan = Lan(Namespace(name, netns), number, network, network6)
+        lan = kind(Namespace(name, netns), number, network, network6)
         self._lans[name] = lan
-        lan.create(snooping=snooping)
         return lan
 
     def host(self, name: str, *lans: Lan) -> Host:
@@ -129,16 +151,31 @@ class NetLab:
         Raises:
             NetLabError: the name is taken or unfit, or the kernel refused.
         """
-        netns = self._netns(name)
-        host = Host(name, netns, self._opened() / name)
-        self._hosts[name] = host
-        host.prepare(ipv6=Path("/proc/sys/net/ipv6").exists())
+        host = self._new_host(Host, name)
         for lan in lans:
             host.attach(lan)
         return host
 
-    # Routers with NAT come here later: a Namespace of their own with cables to two LANs, as Host is one; every LAN
-    # leaves its first address to them (see lan.FIRST_HOST), and only a host told so will get a default route.
+    def router(self, name: str, outside: Lan, *inside: Lan, rules: NatRules = CONE) -> Router:
+        """Make a router with NAT: a host on `outside`, and the gateway of the others (to which hosts attach after it).
+
+        Raises:
+            NetLabError: the name is taken or unfit, a LAN has a router, or the kernel refused.
+        """
+        router = self._new_host(Router, name)
+        router.attach(outside)
+        router.obey(rules)
+        for lan in inside:
+            router.serve(lan)
+        return router
+
+    def _new_host(self, kind: type[AnyHost], name: str) -> AnyHost:
+        """Make a host of some kind, on no LAN yet. Raises NetLabError."""
+        netns = self._netns(name)
+        host = kind(name, netns, self._opened() / name)
+        self._hosts[name] = host
+        host.prepare(ipv6=Path("/proc/sys/net/ipv6").exists())
+        return host
 
     def close(self) -> None:
         """Kill the programs, remove the namespaces and the folder. Closing again, or in a forked child, does nothing.

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from sandpiper.testing.netlab.cable import BRIDGE, Cable
 from sandpiper.testing.netlab.commands import NetLabError, nft
 from sandpiper.testing.netlab.quality import LinkQuality
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sandpiper.testing.netlab.host import Host
     from sandpiper.testing.netlab.namespace import Namespace
 
-# The first address of each LAN is left for the router that a later lab will put there.
+# The first address of each LAN is left for its router.
 FIRST_HOST = 2
 
 _NO_FILTER = """\
@@ -32,7 +34,12 @@ table bridge sandpiper {
 
 
 class Lan:
-    """A switched network without a way out. Made by :meth:`NetLab.lan`."""
+    """A switched network, without a way out until a router serves it. Made by :meth:`NetLab.lan`."""
+
+    isolated: ClassVar[bool] = False
+    """Whether hosts hear each other only through the gateway."""
+    sysctls: ClassVar[Mapping[str, str]] = {}
+    """Settings of the namespace, paths below /proc/sys/net."""
 
     def __init__(self, namespace: Namespace, number: int, subnet: IPv4Network, subnet6: IPv6Network | None) -> None:
         """Describe a LAN; `number` is unique in the lab."""
@@ -40,13 +47,15 @@ class Lan:
         self.namespace = namespace
         self.subnet = subnet
         self.subnet6 = subnet6
+        self.gateway: IPv4Address | None = None
+        """Where the default route of whoever attaches now leads to."""
         self._number = number
         self._cables: dict[str, Cable] = {}
         self._last_cable = 0
 
     def create(self, *, snooping: bool) -> None:
         """Make the namespace and its bridge, which itself stays silent and without addresses. Raises NetLabError."""
-        self.namespace.create({})
+        self.namespace.create(self.sysctls)
         switch = int(snooping)
         self.namespace.ip(
             [
@@ -124,18 +133,23 @@ class Lan:
             part = int(ipv4) - int(self.subnet.network_address)
             ipv6 = IPv6Interface((IPv6Address(int(self.subnet6.network_address) + part), self.subnet6.prefixlen))
         self._last_cable += 1
-        mac = (0x02_53_50 << 24) | (self._number & 0xFF) << 16 | (self._last_cable & 0xFFFF)
         cable = Cable(
             host,
             self.namespace,
             interface=interface,
             number=self._last_cable,
-            address=IPv4Interface((ipv4, self.subnet.prefixlen)),
+            address=IPv4Interface((ipv4, 32 if self.isolated else self.subnet.prefixlen)),
             address6=ipv6,
-            mac=mac.to_bytes(6, "big").hex(":"),
+            mac=self.mac(self._last_cable),
+            gateway=self.gateway,
+            isolated=self.isolated,
         )
         self._cables[host.name] = cable
         return cable
+
+    def mac(self, number: int) -> str:
+        """Give the hardware address of a cable (from 1 on); 0 is the bridge's own, where it takes part."""
+        return ((0x02_53_50 << 24) | (self._number & 0xFF) << 16 | (number & 0xFFFF)).to_bytes(6, "big").hex(":")
 
     def forget_cable(self, host: str) -> None:
         """Take a removed cable out of the books; its address is free again."""

@@ -53,6 +53,12 @@ class LinkQuality:
         return not self.delay_ms and not self.loss and self.rate_mbit is None
 
 
+def joining(port: str, bridge: str, *, isolated: bool) -> list[str]:
+    """Give the lines of ``ip`` that make an interface a port of a bridge; isolated ones do not reach each other."""
+    lines = [f"link set {port} master {bridge}"]
+    return [*lines, f"link set {port} type bridge_slave isolated on"] if isolated else lines
+
+
 @functools.cache
 def kernel_has_netem(netns: str) -> bool:
     """Tell whether netem can be used, by trying it on the loopback of a namespace of the lab."""
@@ -90,8 +96,8 @@ class UserSpaceLink:
     the host's own interface, its addresses and its multicast memberships stay untouched.
     """
 
-    def __init__(self, lan: Namespace, number: int, main_bridge: str) -> None:
-        """Start the pump and join it to the LAN's bridge; `number` is unique on the LAN.
+    def __init__(self, lan: Namespace, number: int, main_bridge: str, *, isolated: bool = False) -> None:
+        """Start the pump and join it to the LAN's bridge, as an isolated port or not; `number` is unique on the LAN.
 
         Raises:
             NetLabError: /dev/net/tun can not be used, or a bridge can not be made.
@@ -110,7 +116,7 @@ class UserSpaceLink:
                     f"link set {self.bridge} up",
                     f"link set {near} master {self.bridge}",
                     f"link set {near} up",
-                    f"link set {far} master {main_bridge}",
+                    *joining(far, main_bridge, isolated=isolated),
                     f"link set {far} up",
                 ],
                 step="build a user-space link",
