@@ -1,4 +1,5 @@
-"""`sandpiper doctor`: looks at what chatting on this LAN needs, names what is in the way, and prints how to mend it.
+"""`sandpiper doctor`: looks at what chatting needs, on this LAN and, where a relay is configured, beyond it; names what
+is in the way, and prints how to mend it.
 
 Probes (`probes`) gather facts, judges (`judges`) turn them into findings, `report` writes them down. Nothing is
 changed, no root is needed, and nobody on the LAN sees a peer come or go. Page: docs/doctor.md.

@@ -15,15 +15,18 @@ from sandpiper.faces.doctor.facts import Air, Cards, Facts, Holder, Ports, Syste
 from sandpiper.faces.doctor.findings import Finding
 from sandpiper.faces.doctor.judges.folder import judge_data, judge_history
 from sandpiper.faces.doctor.judges.interfaces import judge_interfaces
+from sandpiper.faces.doctor.judges.internet import judge_direct, judge_ipv6, judge_mapping, judge_nat
 from sandpiper.faces.doctor.judges.multicast import judge_multicast
 from sandpiper.faces.doctor.judges.peers import judge_clock, judge_peers
 from sandpiper.faces.doctor.judges.ports import judge_firewall, judge_port
 from sandpiper.faces.doctor.judges.reach import judge_reach
+from sandpiper.faces.doctor.judges.relays import judge_relay
 from sandpiper.faces.doctor.judges.terminal import judge_terminal
 from sandpiper.faces.doctor.probes.air import WAIT_SECONDS, probe_air
 from sandpiper.faces.doctor.probes.cards import probe_cards
 from sandpiper.faces.doctor.probes.firewall import probe_firewall
 from sandpiper.faces.doctor.probes.folder import probe_folder
+from sandpiper.faces.doctor.probes.internet import probe_internet
 from sandpiper.faces.doctor.probes.ports import probe_ports
 from sandpiper.faces.doctor.probes.reach import probe_reach
 from sandpiper.faces.doctor.probes.terminal import probe_terminal
@@ -50,6 +53,11 @@ CHECKS: tuple[Check, ...] = (
     Check("reach", True, judge_reach),
     Check("port", False, judge_port),
     Check("firewall", True, judge_firewall),
+    Check("relay", True, judge_relay),
+    Check("nat", True, judge_nat),
+    Check("ipv6", True, judge_ipv6),
+    Check("mapping", True, judge_mapping),
+    Check("direct", True, judge_direct),
     Check("data", False, judge_data),
     Check("history", False, judge_history),
     Check("terminal", False, judge_terminal),
@@ -79,6 +87,9 @@ async def gather(settings: Settings, paths: Paths, wait: float | None, tell: Cal
             asyncio.to_thread(probe_firewall, system, settings.multicast, settings.port or 8080, name, address),
             name="firewall",
         )
+        beyond = tasks.create_task(probe_internet(settings, cards), name="internet")
+        if settings.relay:
+            tell(f"Asking {'the relay' if len(settings.relay) == 1 else 'the relays'} …")
         air = await _listen(settings, cards, wait, tell)
         if air.peers or settings.peers:
             tell("Dialling peers …")
@@ -86,6 +97,8 @@ async def gather(settings: Settings, paths: Paths, wait: float | None, tell: Cal
         reaches = await probe_reach(air.peers, settings.peers, indexes)
         if not all(task.done() for task in (folder, ports_task, rules)):
             tell("Looking at this machine …")
+        if not beyond.done():
+            tell("Waiting for the relay …")
     return Facts(
         system=system,
         program=sys.executable,
@@ -97,6 +110,7 @@ async def gather(settings: Settings, paths: Paths, wait: float | None, tell: Cal
         firewall=rules.result(),
         folder=folder.result(),
         terminal=probe_terminal(settings.colour, os.environ),
+        internet=beyond.result(),
     )
 
 

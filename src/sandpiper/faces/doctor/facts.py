@@ -7,6 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from sandpiper.config import Address, Settings
+from sandpiper.wire.meeting import NatKind
 
 System = Literal["linux", "macos", "windows", "other"]
 
@@ -202,6 +203,77 @@ class Terminal(Struct, frozen=True, kw_only=True):
     why_plain: str = ""  # why there are no colours
 
 
+# ok: it answers as a rendezvous does · address: what is configured is none · name: it is not found · unreachable: no
+# connection · proxy: the proxy does not get us there · certificate: it is not the right one · stranger: something else
+RelayState = Literal["ok", "address", "name", "unreachable", "proxy", "certificate", "stranger"]
+Fate = Literal["untried", "ok", "failed"]
+SecondFate = Literal[Fate, "same"]  # same: it is the one by which the relay was reached
+
+
+class RelaySeen(Struct, frozen=True, kw_only=True):
+    """A relay of the settings, and how it sees us. `text` is a sentence on why it failed, `hint` the next step if there
+    is one. `connect_ms` is the time until it could be talked with, `round_ms` that of one question.
+
+    `own` is our address as the system has it, `outside` as the relay sees it, `second` as its second port does. `v6`:
+    whether it is reached by IPv6. `skew`: how many seconds its clock is ahead of ours, None when it does not say.
+    """
+
+    name: str
+    port: int = 8000
+    state: RelayState = "ok"
+    text: str = ""
+    hint: str = ""
+    proxy: str = ""
+    connect_ms: float = 0.0
+    round_ms: float = 0.0
+    own: str = ""
+    outside: Address | None = None
+    second: Address | None = None
+    second_port: SecondFate = "untried"
+    nat: NatKind = "unknown"
+    tunnel: bool = False
+    bridges: bool = True
+    v6: Fate = "untried"
+    skew: float | None = None
+
+
+class Offered(Struct, frozen=True, kw_only=True):
+    """Whether the router speaks one of the protocols for mapping a port, its outside address (empty: it does not say),
+    and why not.
+    """
+
+    protocol: str
+    answers: bool = True
+    outside: str = ""
+    text: str = ""
+
+
+# off: by the setting · no_route: no router · left_out: by the setting `interfaces` · public: our address is public
+Unasked = Literal["", "off", "no_route", "left_out", "public"]
+
+
+class Router(Struct, frozen=True, kw_only=True):
+    """The router on the way out, and what it answers. `unasked`: why it was not asked, `text` is a sentence on that."""
+
+    host: str = ""
+    unasked: Unasked = "off"
+    text: str = ""
+    offers: tuple[Offered, ...] = ()
+
+
+class Internet(Struct, frozen=True, kw_only=True):
+    """What is beyond the LAN; looked at only when a relay is configured. `v6` are our public IPv6 addresses."""
+
+    relays: tuple[RelaySeen, ...] = ()
+    v6: tuple[str, ...] = ()
+    router: Router = Router()
+
+    @property
+    def reached(self) -> tuple[RelaySeen, ...]:
+        """Relays that answer."""
+        return tuple(relay for relay in self.relays if relay.state == "ok")
+
+
 class Facts(Struct, frozen=True, kw_only=True):
     """Everything that was gathered. `program` is the Python that runs us, for firewalls that go by program."""
 
@@ -215,3 +287,4 @@ class Facts(Struct, frozen=True, kw_only=True):
     firewall: Firewall = Firewall()
     folder: Folder = Folder()
     terminal: Terminal = Terminal()
+    internet: Internet = Internet()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sandpiper.core.discovery import SKEW_SECONDS
 from sandpiper.faces.doctor.findings import Finding
@@ -160,29 +160,44 @@ def _strange(facts: Facts) -> list[Finding]:
     ]
 
 
+class _Clock(NamedTuple):
+    """Somebody else's clock, in seconds ahead of ours. `old`: of the old program."""
+
+    name: str
+    skew: float
+    old: bool = False
+    relay: bool = False
+
+
 def judge_clock(facts: Facts) -> list[Finding]:
-    """This machine's clock against those of the peers that were heard."""
-    skews = [(peer, peer.skew) for peer in facts.air.peers if peer.skew is not None]
-    if not skews:
+    """This machine's clock against those of the peers that were heard, and of the relays that were asked."""
+    clocks = [_Clock(peer.nick, peer.skew, old=not peer.native) for peer in facts.air.peers if peer.skew is not None]
+    clocks += [_Clock(f"the relay {r.name}", r.skew, relay=True) for r in facts.internet.reached if r.skew is not None]
+    if not clocks:
         return [
             Finding(check=CLOCK, status="ok", code="not_compared", seen="There was no peer to compare the clock with.")
         ]
-    wrong = [(peer, skew) for peer, skew in skews if abs(skew) > SKEW_SECONDS]
+    wrong = [clock for clock in clocks if abs(clock.skew) > SKEW_SECONDS]
     if not wrong:
-        most = max(abs(skew) for _, skew in skews)
-        seen = f"The clocks of {len(skews)} peers" if len(skews) > 1 else "The peer's clock"
+        most = max(abs(clock.skew) for clock in clocks)
+        seen = f"The clocks of {len(clocks)} {_whose(clocks)}" if len(clocks) > 1 else "The peer's clock"
+        if len(clocks) == 1 and clocks[0].relay:
+            seen = "The relay's clock"
         seen += f" and this one agree within {max(most, 0.1):.1f} s."
         return [Finding(check=CLOCK, status="ok", code="agree", seen=seen)]
-    spread = max(skew for _, skew in wrong) - min(skew for _, skew in wrong)
-    ours = len(skews) > 1 and len(wrong) == len(skews) and spread < SKEW_SECONDS
+    spread = max(clock.skew for clock in wrong) - min(clock.skew for clock in wrong)
+    ours = len(clocks) > 1 and len(wrong) == len(clocks) and spread < SKEW_SECONDS
     why = "Times beside messages are wrong by that much. The order of messages is not affected."
-    if any(not peer.native for peer, _ in wrong):
+    if any(clock.old for clock in wrong):
         why += " The old p2pchat refuses messages that look older than 30 s: chatting with it can fail."
+    if any(clock.relay for clock in wrong):
+        why += " Members of a private room look for each other under a name that changes at midnight (UTC): with clocks"
+        why += " more than an hour apart they may not meet."
     if ours:
-        seen = f"All {len(skews)} peers say that this machine's clock is {_apart(-wrong[0][1])}."
+        seen = f"All {len(clocks)} {_whose(clocks)} say that this machine's clock is {_apart(-wrong[0].skew)}."
         fix: tuple[str, ...] = (set_clock(facts.system),)
     else:
-        seen = " ".join(f"The clock of {peer.nick} is {_apart(skew, 'this one')}." for peer, skew in wrong)
+        seen = " ".join(f"The clock of {clock.name} is {_apart(clock.skew, 'this one')}." for clock in wrong)
         fix = (f"Set whichever is wrong. On this machine: {set_clock(facts.system)}",)
     return [
         Finding(
@@ -190,11 +205,17 @@ def judge_clock(facts: Facts) -> list[Finding]:
             status="warn",
             code="own_clock" if ours else "skewed",
             seen=seen,
-            details=tuple(f"{peer.nick}: {_signed(skew)}" for peer, skew in skews),
+            details=tuple(f"{clock.name}: {_signed(clock.skew)}" for clock in clocks),
             why=why,
             fix=fix,
         )
     ]
+
+
+def _whose(clocks: list[_Clock]) -> str:
+    """What the owners of several clocks are together."""
+    relays = sum(clock.relay for clock in clocks)
+    return "relays" if relays == len(clocks) else "peers and relays" if relays else "peers"
 
 
 def _apart(seconds: float, other: str = "") -> str:
