@@ -11,7 +11,7 @@ from bench.report import keep
 if TYPE_CHECKING:
     from bench.report import Result
 
-QUICK = ("first_message", "round_trip", "records", "memory", "screen", "fanout", "relay")
+QUICK = ("first_message", "round_trip", "records", "memory", "screen", "fanout", "relay", "joining")
 
 
 def main() -> None:
