@@ -17,7 +17,8 @@ from sandpiper.cli.coding import create, join
 from sandpiper.cli.connecting import connect, server
 from sandpiper.cli.entry import run
 from sandpiper.cli.founding import go_style, p2pchat
-from sandpiper.cli.lookups import doctor, history, peers, rooms
+from sandpiper.cli.keeping import keep
+from sandpiper.cli.lookups import doctor, history, peers, rooms, verify
 from sandpiper.cli.options import EXIT_OK, Options, chatting, everywhere, network, put
 from sandpiper.cli.relaying import relay
 from sandpiper.cli.serving import serve
@@ -55,7 +56,7 @@ def completion(shell: str) -> int:
     return EXIT_OK
 
 
-for _command in (create, join, connect, server, history, rooms, peers, doctor, config, serve, relay):
+for _command in (create, join, keep, connect, server, history, rooms, peers, verify, doctor, config, serve, relay):
     sandpiper.add_command(_command)
 
 

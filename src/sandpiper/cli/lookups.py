@@ -7,7 +7,17 @@ from pathlib import Path
 
 import click
 
-from sandpiper.cli.options import EXIT_OK, Options, everywhere, network, pass_options, put, reaching
+from sandpiper.cli.options import (
+    EXIT_OK,
+    EXIT_UNTRUSTED,
+    Options,
+    everywhere,
+    meeting,
+    network,
+    pass_options,
+    put,
+    reaching,
+)
 from sandpiper.cli.start import is_terminal
 
 SCREENFUL = 100  # messages that `history` shows on a terminal when no number is given
@@ -106,13 +116,43 @@ def peers(options: Options, wait: float) -> int:
 
 
 @click.command()
+@click.argument("peer")
+@everywhere
+@pass_options
+def verify(options: Options, peer: str) -> int:
+    """Print the safety words that you and PEER compare, over a call or in person.
+
+    PEER is a nick, or the beginning of a key. That they were the same is said in the chat: /verify PEER yes. The exit
+    code is 5 when this is another key than the one that you have verified under that name.
+    """
+    from sandpiper.faces import archive
+    from sandpiper.faces.events import encode
+    from sandpiper.faces.spans import text_of
+    from sandpiper.faces.stream import compared
+    from sandpiper.faces.verifying import comparison_lines
+
+    paths, loaded = options.load()
+    with archive.Archive(archive.profile_directory(loaded.settings, paths)) as kept:
+        comparison, other = kept.comparison(peer)
+    if options.json:
+        put(encode(compared(comparison)))
+    else:
+        for line in comparison_lines(comparison):
+            put(f"{text_of(line)}\n")
+    if other:
+        options.narrate(f"{comparison.name} is another key than the one that you have verified under this name.")
+    return EXIT_UNTRUSTED if other else EXIT_OK
+
+
+@click.command()
 @click.option("--wait", type=click.FloatRange(0, 600), metavar="SECONDS", help="Listen for at least so long.")
 @reaching
+@meeting
 @network
 @everywhere
 @pass_options
 def doctor(options: Options, wait: float | None) -> int:
-    """Find out what keeps peers from meeting on this network, and how to mend it."""
+    """Find out what keeps peers from meeting, on this network and through relays, and how to mend it."""
     from sandpiper.faces.doctor import run
 
     paths, loaded = options.load()

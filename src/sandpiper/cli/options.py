@@ -21,7 +21,7 @@ if TYPE_CHECKING:
             ...
 
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_UNTRUSTED, EXIT_INTERRUPTED = 0, 1, 2, 5, 130
 
 Decorated = TypeVar("Decorated", bound="Callable[..., object] | click.Command")
 
@@ -79,6 +79,16 @@ def setting(*declarations: str, help: str, metavar: str, multiple: bool = False)
     return click.option(*declarations, metavar=metavar, multiple=multiple, help=help, expose_value=False, callback=note)
 
 
+def yes_or_no(declaration: str, *, help: str) -> Decorator:
+    """An option that overrides a setting that is true or false, as `--qr/--no-qr`."""
+
+    def note(context: click.Context, parameter: click.Parameter, value: bool | None) -> None:
+        if value is not None:
+            context.ensure_object(Options).settings[str(parameter.name)] = value
+
+    return click.option(declaration, default=None, help=help, expose_value=False, callback=note)
+
+
 def switch(*declarations: str, help: str) -> Decorator:
     """An option without a value."""
 
@@ -118,18 +128,23 @@ reaching = together(
     setting("--peer", "peers", metavar="HOST:PORT", multiple=True, help="Link to this address; repeatable."),
     setting("--compat", metavar="DIALECT", help="Speak an old dialect too: p2pchat."),
 )
+meeting = setting(
+    "--relay",
+    "relay",
+    metavar="HOST[:PORT]",
+    multiple=True,
+    help="Relay where private rooms meet across networks; repeatable.",
+)
+relayed = together(
+    meeting,
+    switch("--no-multicast", help="Neither look for peers on the LAN nor be found there."),
+)
 chatting = together(
     setting("--room", metavar="NAME", help="Open room to start in."),
     reaching,
     setting("--linger", metavar="SECONDS", help="How long to wait for delivery at the end of input."),
-    setting(
-        "--relay",
-        "relay",
-        metavar="HOST[:PORT]",
-        multiple=True,
-        help="Relay where private rooms meet across networks; repeatable.",
-    ),
-    switch("--no-multicast", help="Neither look for peers on the LAN nor be found there."),
+    relayed,
+    yes_or_no("--qr/--no-qr", help="Show codes as QR codes, too (on a terminal only)."),
 )
 
 

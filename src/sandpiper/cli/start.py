@@ -75,6 +75,7 @@ def _line_mode(
         hub=hub,
         password=Secret(password),
         entering=entering,
+        qr=settings.qr,
     )
     network_settings = node_settings(settings, multicast="no_multicast" not in switches)
     asked = can_ask(options)
@@ -112,6 +113,7 @@ def _full_screen(
         hub=hub,
         password=Secret(password),
         entering=entering,
+        qr=settings.qr,
         quiet="quiet" in switches,
         log_file=log_file,
         config_file=paths.config_file,

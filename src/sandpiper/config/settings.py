@@ -32,6 +32,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     linger: Annotated[float, number("Seconds to wait for delivery at the end of input.", 0, 3600, float)] = 2.0
     peers: Annotated[tuple[Address, ...], many(place("Peers to connect to at the start."))] = ()
     relay: Annotated[tuple[str, ...], many(relay_place("Relays where private rooms meet across networks."))] = ()
+    port_mapping: Annotated[
+        str,
+        choice("Whether the router is asked to pass our port on, while a private room uses a relay.", "auto", "off"),
+    ] = "auto"
     history_lines: Annotated[int, number("Lines of history shown at the start of line mode.", 0, 5000)] = 100
     colour: Annotated[str, choice("Colours on the terminal.", "auto", "always", "never")] = "auto"
     theme: Annotated[
@@ -64,6 +68,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         many(key_change("Other keys for the full-screen face, as jump=ctrl+g; actions are in its help.")),
     ] = ()
+    qr: Annotated[bool, switch("Show the codes of private rooms as QR codes, too, on a terminal.")] = True
     keyring: Annotated[bool, switch("Keep keys in the system's keyring when it has one.")] = True
 
 

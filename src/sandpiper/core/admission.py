@@ -8,11 +8,11 @@ Page: docs/protocol/admission.md.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from msgspec import Struct
-from typing_extensions import override
+from msgspec import Struct, structs
 
+from sandpiper.core.codekeeping import ClosedCode, CodeChange, KeptCode, KeptEnd, OpenCode, Reason, Unkept
 from sandpiper.core.rate import Bucket
 from sandpiper.crypto.pake import Secret
 from sandpiper.errors import LocalProtocolError
@@ -35,7 +35,7 @@ from sandpiper.wire.ids import PeerKey, RoomId
 from sandpiper.wire.text import clean_nick
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from sandpiper.core.events import Now
     from sandpiper.crypto.codes import Code
@@ -50,7 +50,6 @@ CLOSED_SECONDS = 600.0  # whoever still has the code tries it soon; for longer a
 MAX_WAITING = 64  # joiners that have proven the code and have not asked yet
 ASK_SECONDS = 10.0  # in which they must: it is one frame
 
-Reason = Literal["code_burnt", "code_withdrawn", "code_expired"]
 _REASONS: dict[str, Reason] = {
     "code_burnt": "code_burnt", "code_withdrawn": "code_withdrawn", "code_expired": "code_expired",
 }  # fmt: skip
@@ -113,54 +112,6 @@ class Attempt(Struct, frozen=True):
     """For the joiner, when the room has a password."""
 
 
-class _Open:
-    """A code that may let somebody in."""
-
-    __slots__ = ("busy", "counts", "ends", "mine", "told")
-
-    def __init__(self, told: CodeOpen, ends: tuple[float, float], *, mine: bool) -> None:
-        self.told = told
-        self.ends = ends  # on both clocks: neither sleep nor a clock set back prolongs it
-        self.mine = mine
-        self.counts: dict[bytes, int] = {}
-        self.busy: int | None = None
-
-    @override
-    def __repr__(self) -> str:
-        return f"<code of nameplate {self.told.nameplate}>"
-
-    @property
-    def room(self) -> RoomId:
-        return RoomId(self.told.room)
-
-    @property
-    def wrong(self) -> int:
-        return sum(self.counts.values())
-
-    def guesses(self) -> tuple[Guesses, ...]:
-        return tuple(Guesses(member, count) for member, count in self.counts.items())
-
-    def learn(self, counts: tuple[Guesses, ...]) -> bool:
-        """Take what another member has counted; true when it was news."""
-        before = self.wrong
-        for count in counts:
-            if self.wrong < MAX_GUESSES and count.wrong > self.counts.get(count.member, 0):
-                self.counts[count.member] = count.wrong
-        return self.wrong > before
-
-    def over(self, now: Now) -> bool:
-        return now.mono >= self.ends[0] or now.wall_ms >= self.ends[1]
-
-
-class _Closed(Struct, frozen=True):
-    room: RoomId
-    nameplate: str
-    reason: Reason
-    ends: float  # mono: nobody opens it again after that
-    relay: str
-    told: float  # mono: until then whoever comes with it is told why not
-
-
 class _Trying(Struct, frozen=True):
     code: bytes
     room: RoomId
@@ -176,19 +127,61 @@ class _Waiting(Struct, frozen=True):
 class OpenCodes:
     """All codes that this member answers for, in all its rooms.
 
-    `refusal(room, peer)` says why a key may not become a member of a room (`room_full`, `banned`; empty: it may). The
-    caller has checked that whoever tells of a code (`told`) is a member of the room that it names.
+    `refusal(room, peer)` says why a key may not become a member of a room (`room_full`, `banned`; empty: it may).
+    `stands(room, after)` whether a code holds whose issuer knew these control records; None: that cannot be told yet.
+    The caller has checked that whoever tells of a code (`told`) is a member of the room that it names.
     """
 
-    def __init__(self, me: PeerKey, refusal: Callable[[RoomId, PeerKey], str] = lambda _room, _peer: "") -> None:
+    def __init__(
+        self,
+        me: PeerKey,
+        refusal: Callable[[RoomId, PeerKey], str] = lambda _room, _peer: "",
+        stands: Callable[[RoomId, tuple[bytes, ...]], bool | None] = lambda _room, _after: True,
+    ) -> None:
         self._me = me
         self._refusal = refusal
-        self._open: OrderedDict[bytes, _Open] = OrderedDict()
-        self._closed: OrderedDict[bytes, _Closed] = OrderedDict()
+        self._stands = stands
+        self._open: OrderedDict[bytes, OpenCode] = OrderedDict()
+        self._closed: OrderedDict[bytes, ClosedCode] = OrderedDict()
         self._trying: dict[int, _Trying] = {}
         self._waiting: OrderedDict[int, _Waiting] = OrderedDict()
         self._rates: OrderedDict[PeerKey, Bucket] = OrderedDict()
         self._number = 0
+        self._unkept: dict[bytes, None] = {}  # codes that have changed since the disk has them
+
+    # ------------------------------------------------------------ what a restart must not change
+
+    def restore(self, kept: Iterable[KeptCode | KeptEnd], now: Now) -> None:
+        """Take in what the disk has: once, before anything else. What has ended meanwhile is left out; no clock that
+        was set back makes a code live longer than it was to live when it was made.
+        """
+        for one in kept:
+            left = min(one.ends - now.wall_ms, MAX_CODE_SECONDS * 1000)
+            if isinstance(one, KeptEnd):
+                ends, reason = now.mono + left / 1000, _REASONS.get(one.reason, "code_withdrawn")
+                why_until = ends - MAX_CODE_SECONDS + CLOSED_SECONDS
+                self._closed[one.id] = ClosedCode(one.room, one.nameplate, reason, ends, one.relay, why_until, one.ends)
+            elif left > 0:
+                code = structs.replace(one.told, left=min(left, one.told.left), wrong=())
+                self._add(code, now, mine=one.mine).learn(one.told.wrong)
+        self._unkept.clear()
+
+    def unkept(self) -> tuple[CodeChange, ...]:
+        """What has changed since `kept` was called last: to be on the disk before anybody is told."""
+        return tuple(map(self._change, self._unkept))
+
+    def kept(self, changes: Iterable[CodeChange]) -> None:
+        """These are on the disk."""
+        for change in changes:
+            self._unkept.pop(change.id, None)
+
+    def _change(self, code_id: bytes) -> CodeChange:
+        code, closed = self._open.get(code_id), self._closed.get(code_id)
+        if code is not None:
+            return KeptCode(structs.replace(code.told, wrong=code.guesses()), int(code.ends[1]), code.mine)
+        if closed is not None:
+            return KeptEnd(code_id, closed.room, closed.nameplate, closed.relay, closed.reason, closed.until)
+        return Unkept(code_id)
 
     # ------------------------------------------------------------ opening and closing
 
@@ -203,15 +196,17 @@ class OpenCodes:
         salt: bytes = b"",
         lock: bytes = b"",
         relay: str = "",
+        after: tuple[bytes, ...] = (),
     ) -> list[AdmissionEffect]:
         """Open a code of our own and tell the members. `code_id` is 8 random bytes; `salt` and `lock` belong to the
-        room's password, if it has one; `relay` is where the nameplate was given out.
+        room's password, if it has one; `relay` is where the nameplate was given out, `after` the newest control records
+        of the room.
         """
         if len(code_id) != CODE_ID_BYTES or code_id in self._open or not 0 < seconds <= MAX_CODE_SECONDS:
             raise LocalProtocolError("a code needs an id of its own and a life of at most a week")
         if (len(salt), len(lock)) not in ((0, 0), (SALT_BYTES, LOCK_BYTES)):
             raise LocalProtocolError("a room's password has a salt and a lock")
-        told = CodeOpen(room, code_id, code.nameplate, code.words, int(seconds * 1000), salt, lock, relay)
+        told = CodeOpen(room, code_id, code.nameplate, code.words, int(seconds * 1000), salt, lock, relay, (), after)
         out: list[AdmissionEffect] = []
         mine = [known for known in self._open.values() if known.mine and known.told.room == room]
         if len(mine) >= MAX_OWN_CODES:
@@ -240,10 +235,24 @@ class OpenCodes:
             if closed.room == room and now.mono < closed.told
         )
 
+    def roster_changed(self, room: RoomId, now: Now, *, inside: bool) -> list[AdmissionEffect]:
+        """Close the codes that whoever was put out may know; `inside` false: that is us."""
+        if not inside:
+            self.forget_room(room)
+        ended = [code for code in self._open.values() if code.room == room and self._is_over(code)]
+        return [effect for code in ended for effect in self._close(code, "code_withdrawn", now)]
+
+    def _is_over(self, code: OpenCode) -> bool:
+        return self._stands(code.room, code.told.after) is False
+
+    def _doubt(self, code: OpenCode) -> bool:
+        return self._stands(code.room, code.told.after) is not True
+
     def forget_room(self, room: RoomId) -> None:
         """We are no member any more: answer for none of its codes."""
         for code_id in [i for i, code in self._open.items() if code.told.room == room]:
             del self._open[code_id]
+            self._unkept[code_id] = None
         for number in [n for n, waiting in self._waiting.items() if waiting.room == room]:
             del self._waiting[number]
 
@@ -273,18 +282,21 @@ class OpenCodes:
             return self._counted(known, frame.wrong, peer, now)
         return self._close(known, _REASONS.get(frame.reason, "code_withdrawn"), now, without=peer)
 
-    def _told_open(self, peer: PeerKey, frame: CodeOpen, known: _Open | None, now: Now) -> list[AdmissionEffect]:
+    def _told_open(self, peer: PeerKey, frame: CodeOpen, known: OpenCode | None, now: Now) -> list[AdmissionEffect]:
         out: list[AdmissionEffect] = []
         if known is None:
             if not self._room_for(peer, frame, now):
                 return []
             known = self._add(frame, now, mine=False)
+            if self._is_over(known):  # whoever tells of it has not heard of the removal
+                return self._close(known, "code_withdrawn", now)
             out.append(Tell(known.room, self._as_told(known, now), without=peer))
         return out + self._counted(known, frame.wrong, peer, now)
 
-    def _add(self, told: CodeOpen, now: Now, *, mine: bool) -> _Open:
+    def _add(self, told: CodeOpen, now: Now, *, mine: bool) -> OpenCode:
         ends = now.mono + told.left / 1000, float(now.wall_ms + told.left)
-        code = self._open[told.id] = _Open(told, ends, mine=mine)
+        code = self._open[told.id] = OpenCode(told, ends, mine=mine)
+        self._unkept[told.id] = None
         return code
 
     def _room_for(self, peer: PeerKey, frame: CodeOpen, now: Now) -> bool:
@@ -298,21 +310,31 @@ class OpenCodes:
             self._rates.popitem(last=False)
         return rate.take(now.mono)
 
-    def _as_told(self, code: _Open, now: Now) -> CodeOpen:
+    def _as_told(self, code: OpenCode, now: Now) -> CodeOpen:
         told = code.told
         left = int(max(0.0, min((code.ends[0] - now.mono) * 1000, code.ends[1] - now.wall_ms)))
         return CodeOpen(
-            told.room, told.id, told.nameplate, told.words, left, told.salt, told.lock, told.relay, code.guesses()
+            told.room,
+            told.id,
+            told.nameplate,
+            told.words,
+            left,
+            told.salt,
+            told.lock,
+            told.relay,
+            code.guesses(),
+            told.after,
         )
 
-    def _close(self, code: _Open, reason: Reason, now: Now, without: PeerKey | None = None) -> list[AdmissionEffect]:
+    def _close(self, code: OpenCode, reason: Reason, now: Now, without: PeerKey | None = None) -> list[AdmissionEffect]:
         told = code.told
         self._open.pop(told.id, None)
-        self._closed[told.id] = _Closed(
-            code.room, told.nameplate, reason, now.mono + MAX_CODE_SECONDS, told.relay, now.mono + CLOSED_SECONDS
-        )
+        ends, until = now.mono + MAX_CODE_SECONDS, now.wall_ms + MAX_CODE_SECONDS * 1000
+        told_until = now.mono + CLOSED_SECONDS
+        self._closed[told.id] = ClosedCode(code.room, told.nameplate, reason, ends, told.relay, told_until, until)
+        self._unkept[told.id] = None
         while len(self._closed) > MAX_CLOSED:
-            self._closed.popitem(last=False)
+            self._unkept[self._closed.popitem(last=False)[0]] = None
         out: list[AdmissionEffect] = []
         if reason != "code_expired":  # of that everybody knows by themselves
             out.append(Tell(code.room, CodeClosed(told.room, told.id, reason), without=without))
@@ -320,27 +342,27 @@ class OpenCodes:
 
     # ------------------------------------------------------------ joiners
 
-    def begin(self, nameplate: str, now: Now, relay: str = "") -> Attempt:
-        """Somebody wants to join under `nameplate`, which came through `relay` (empty: that is not known). Every
+    def begin(self, nameplate: str, now: Now, given_at: Callable[[str], bool] = lambda _: True) -> Attempt:
+        """Somebody wants to join under `nameplate`; `given_at(relay)` false: they come from elsewhere. Every
         attempt that was begun must end with `wrong`, `proven` or `ended`.
 
         Raises:
             NotAdmitted: no such code, expired, burnt, withdrawn, or another attempt is going on.
         """
-        named = [
-            code
-            for code in self._open.values()
-            if code.told.nameplate == nameplate and (not relay or code.told.relay in ("", relay))
-        ]
+        named = [code for code in self._open.values() if code.told.nameplate == nameplate and given_at(code.told.relay)]
         # Our own first: another member cannot put its words in front of ours under the same number.
-        live = sorted((code for code in named if not code.over(now)), key=lambda code: not code.mine)
+        live = sorted(
+            (code for code in named if not code.over(now)), key=lambda code: (not code.mine, self._doubt(code))
+        )
         if not live:
             if named:
                 raise NotAdmitted("code_expired")
             reasons = [closed.reason for closed in reversed(self._closed.values()) if closed.nameplate == nameplate]
             raise NotAdmitted(reasons[0] if reasons else "no_such_code")
         code = live[0]
-        if code.busy is not None:
+        if self._is_over(code):
+            raise NotAdmitted("code_withdrawn")
+        if code.busy is not None or self._doubt(code):  # the rest of the roster is on its way
             raise NotAdmitted("busy")
         self._number += 1
         code.busy = self._number
@@ -369,11 +391,12 @@ class OpenCodes:
         return self._counted(code, (mine,), None, now)
 
     def _counted(
-        self, code: _Open, counts: tuple[Guesses, ...], teller: PeerKey | None, now: Now
+        self, code: OpenCode, counts: tuple[Guesses, ...], teller: PeerKey | None, now: Now
     ) -> list[AdmissionEffect]:
         if not code.learn(counts):
             return []
         told = code.told
+        self._unkept[told.id] = None
         left = MAX_GUESSES - code.wrong
         out: list[AdmissionEffect] = [CodeTried(code.room, told.nameplate, max(0, left))]
         if left <= 0:
@@ -434,4 +457,5 @@ class OpenCodes:
             out.append(Decline(number, Declined("failed")))
         for code_id in [i for i, closed in self._closed.items() if now.mono >= closed.ends]:
             del self._closed[code_id]
+            self._unkept[code_id] = None
         return out

@@ -17,7 +17,7 @@ from sandpiper.wire.limits import MAX_AFTER
 from sandpiper.wire.records import Admit, Control, Genesis, Leave, Record, Remove, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 MemberRole = Literal["owner", "admin", "member"]
 
@@ -47,6 +47,8 @@ class Ruling(Struct, frozen=True):
     banned: frozenset[PeerKey] = frozenset()
     welcome: frozenset[PeerKey] = frozenset()
     """Let in, if need be as soon as their log says that they are back."""
+    since: dict[PeerKey, int] = {}
+    """The order clock from which on the history is for somebody who was ever let in; without entry: all of it."""
 
 
 class Act(NamedTuple):
@@ -75,6 +77,8 @@ class Acts:
         self._number: dict[RecordId, int] = {}
         self._tips: dict[RecordId, None] = {}
         self._waiting: dict[RecordId, Record] = {}
+        self._bans: dict[bytes, int] = {}  # by key, a bit for each
+        self._put_out = 0  # a bit for each removal that is more than the end of a ban
 
     def __contains__(self, record: RecordId) -> bool:
         return record in self._number or record in self._waiting
@@ -93,6 +97,18 @@ class Acts:
     def newest(self) -> tuple[RecordId, ...]:
         """What the next control record names as its causes."""
         return tuple(self._tips)[-MAX_AFTER:]
+
+    def put_out_since(self, after: Iterable[bytes]) -> bool | None:
+        """Whether somebody was put out whom somebody that knew `after` (control records, and all their causes) took for
+        a member; None: one of these is not here, so it cannot be told.
+        """
+        known = 0
+        for cause in after:
+            number = self._number.get(RecordId(cause))
+            if number is None:
+                return None
+            known |= self.all[number].past | 1 << number
+        return bool(self._put_out & ~known)
 
     def add(self, record: Record) -> list[Record]:
         """Take one in, and all that waited for it; causes first. Empty when it is known, waits for a cause, has none,
@@ -136,6 +152,12 @@ class Acts:
             past |= self.all[number].past | 1 << number
             depth = max(depth, self.all[number].depth + 1)
             self._tips.pop(cause, None)
+        if isinstance(body := record.body, Remove):
+            bit = 1 << len(self.all)
+            if body.ban:
+                self._bans[body.key] = self._bans.get(body.key, 0) | bit
+            if body.ban or not past & self._bans.get(body.key, 0):
+                self._put_out |= bit
         self._number[record.id] = len(self.all)
         self._tips[record.id] = None
         self.all.append(Act(record, past, depth))
@@ -167,6 +189,7 @@ class Judge:
         self._removed: dict[PeerKey, list[_Removal]] = {}
         self._returns: dict[PeerKey, list[int]] = {}  # records that let in their own author
         self._granted: dict[PeerKey, list[int]] = {}
+        self._since: dict[int, int] = {}  # of admissions that stand: from which clock on the history is given
         self._entered: dict[PeerKey, list[int]] = {}
 
     def ruling(self) -> Ruling:
@@ -177,7 +200,12 @@ class Judge:
         self._of_admins()
         self._of_members()
         return Ruling(
-            self._owner, self._roles(), self._spans(), frozenset(self._banned_now()), frozenset(self._welcome())
+            self._owner,
+            self._roles(),
+            self._spans(),
+            frozenset(self._banned_now()),
+            frozenset(self._welcome()),
+            {key: since for key, grants in self._granted.items() if (since := self._least(grants))},
         )
 
     # ------------------------------------------------------------ layer by layer
@@ -236,8 +264,11 @@ class Judge:
                 case Admit(key=key) if key == record.author:
                     if any(self._allows(grant, number) for grant in self._granted.get(record.author, ())):
                         self._entered.setdefault(record.author, []).append(number)
-                case Admit(key=key) if key != self._owner:
+                case Admit(key=key, since=since) if key != self._owner:
                     if self._stands(number) and not self._banned(PeerKey(key), self._acts[number].past):
+                        # Nobody gives more of the history than is for them: else a newcomer let in a second self.
+                        own = [grant for grant in self._granted.get(record.author, ()) if self._knows(number, grant)]
+                        self._since[number] = max(since, self._least(own))
                         self._granted.setdefault(PeerKey(key), []).append(number)
                 case _:
                     pass
@@ -252,6 +283,10 @@ class Judge:
 
     def _inside(self, record: Record, cut: Cut) -> bool:
         return self._within(record.author, record.seq, record.id, cut)
+
+    def _least(self, grants: list[int]) -> int:
+        """From which clock on the history is for somebody with these grants. A role adds nothing to an admission."""
+        return min((self._since[grant] for grant in grants if grant in self._since), default=0)
 
     def _rules(self, number: int) -> bool:
         """An admin when it wrote this."""

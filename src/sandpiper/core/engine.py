@@ -35,9 +35,10 @@ from sandpiper.core.events import (
     StoredRoom,
     Tick,
     TypingSeen,
+    Vouched,
 )
-from sandpiper.core.inviting import carried
-from sandpiper.core.limits import MAX_PUSHED, TYPING_SECONDS
+from sandpiper.core.inviting import carried, stands
+from sandpiper.core.limits import MAX_PUSHED
 from sandpiper.core.linked import Linked, weight
 from sandpiper.core.membership import Membership
 from sandpiper.core.private import PrivateRoom, restored_room
@@ -46,7 +47,7 @@ from sandpiper.core.sync import Sync
 from sandpiper.crypto.rooms import direct_room, open_room, room_tag
 from sandpiper.crypto.signing import seal_record
 from sandpiper.errors import UsageError
-from sandpiper.wire.admission import CodeClosed, CodeGuessed, CodeOpen, LinkFrame
+from sandpiper.wire.admission import CodeClosed, CodeGuessed, CodeOpen, LinkFrame, Vouch
 from sandpiper.wire.frames import (
     LINK_VERSION,
     Bye,
@@ -96,17 +97,18 @@ class Engine:
         self.key = identity.key
         self.nick = nick
         self.status = ""
-        self.codes = codes if codes is not None else OpenCodes(self.key, self.refusal)
+        self.codes = codes or OpenCodes(self.key, self.refusal, lambda room, after: stands(self.room(room), after))
         self._rng = rng
         self._peers: dict[PeerKey, Linked] = {}
         self._rooms: dict[RoomId, Membership] = {}
-        self._left: dict[RoomId, Room] = {}  # rooms of earlier: their logs go on where they ended
+        self.left: dict[RoomId, Room] = {}
+        """Rooms of earlier: their logs go on where they ended."""
         for stored in rooms:
             room = restored_room(stored, self.key)
             if stored.joined:
                 self._enter(room, now)
             else:
-                self._left[room.id] = room
+                self.left[room.id] = room
 
     # ------------------------------------------------------------ what others may look at
 
@@ -158,6 +160,8 @@ class Engine:
         match event:
             case Received(peer=peer, frame=frame, records=records):
                 return self._received(peer, frame, records, now)
+            case Vouched(room=room, peer=peer, records=records):
+                return self._vouched(peer, room, records, now)
             case Tick():
                 out = [e for m in self._rooms.values() if m.sync.deadline() <= now.mono for e in m.sync.tick(now)]
                 return [*out, *self.admission(self.codes.tick(now))]
@@ -180,7 +184,7 @@ class Engine:
                 everyone = tuple(self._peers)  # also whose hello has not come yet: ours has gone, with the old nick
                 return [Send(everyone, Presence(nick, status))] if everyone else []
             case SetTyping(room=room):
-                return self._typing(self._membership(room), now)
+                return self._membership(room).typing(now)
             case _:
                 assert_never(event)
 
@@ -238,13 +242,13 @@ class Engine:
         out: list[Effect] = []
         direct = direct_room(self.key, key)
         if room_tag(direct) in peer.tags and direct not in self._rooms:
-            out += self._open_direct(key, now) if direct in self._left else self._invite(key, now)
+            out += self._open_direct(key, now) if direct in self.left else self._invite(key, now)
         for membership in self._rooms.values():
             shared = membership.room.tag in peer.tags and self._shared(membership.room, key)
             if shared and key not in membership.sync.members:
                 out += self._begin(membership, key, now)
             elif not shared:
-                out += membership.sync.part(key, now)
+                out += [*membership.sync.part(key, now), *membership.vouch(key, peer)]
         if direct in self._rooms and room_tag(direct) not in peer.tags:
             self._forget_unused(direct)
         return out
@@ -264,7 +268,7 @@ class Engine:
     def _join(self, room: Room, now: Now) -> list[Effect]:
         if room.id in self._rooms:
             return self._rooms[room.id].use()
-        room = self._left.pop(room.id, room)
+        room = self.left.pop(room.id, room)
         membership = self._enter(room, now)
         out: list[Effect] = [*membership.saved(joined=True), *self._tell_rooms(room)]
         for key, peer in self._peers.items():
@@ -277,7 +281,12 @@ class Engine:
         shared = membership.sync.join(key)
         if not isinstance(membership.room, PrivateRoom):
             return shared
-        return [*shared, *self.admission(self.codes.linked(key, membership.room.id, now))]
+        return [*shared, *membership.untold(key), *self.admission(self.codes.linked(key, membership.room.id, now))]
+
+    def _vouched(self, key: PeerKey, room: RoomId, records: tuple[Record, ...], now: Now) -> list[Effect]:
+        if (membership := self._rooms.get(room)) is None:
+            return []
+        return [*membership.vouched(key, self._peers.get(key), records, now), *self._settle(membership, now)]
 
     def _open_direct(self, peer: PeerKey, now: Now) -> list[Effect]:
         if peer == self.key:
@@ -293,7 +302,7 @@ class Engine:
         del self._rooms[room.id]
         self.codes.forget_room(room.id)
         room.forget_pending()
-        self._left[room.id] = room
+        self.left[room.id] = room
         return [*out, *membership.saved(joined=False), *(Send((key,), Rooms(self._tags_for(key))) for key in told)]
 
     def _tell_rooms(self, changed: Room) -> list[Effect]:
@@ -310,7 +319,7 @@ class Engine:
         if isinstance(body, Control):
             if not isinstance(room, PrivateRoom):
                 raise UsageError("Only private rooms have members to rule over.", hint="Everybody may be here.")
-            body = room.completed(body)
+            body = room.completed(body, now.wall_ms)
         elif isinstance(room, PrivateRoom):
             room.check_writes()
         if not isinstance(body, Profile | Control) and room.nicks.get(self.key) != self.nick:
@@ -344,17 +353,18 @@ class Engine:
 
     def _enter_private(self, event: EnterPrivate, now: Now) -> list[Effect]:
         membership = self._rooms.get(event.room)
-        room = membership.room if membership is not None else self._left.get(event.room)
+        room = membership.room if membership is not None else self.left.get(event.room)
         if room is None:
             room = PrivateRoom(event.room, self.key, event.secret)
         assert isinstance(room, PrivateRoom)  # ids of rooms of another kind are hashes of something else
-        room.lock, room.relay = event.lock or room.lock, event.relay or room.relay
-        room.enact(event.records)
+        room.secret, room.lock = event.secret or room.secret, event.lock or room.lock
+        room.relay = event.relay or room.relay
+        room.enter(event.records)
         genesis = next((record for record in event.records if bytes(record.id) == event.room), None)
         if room.roster.acts.genesis is None:
             raise UsageError("What came is not the roster of that room.", hint="Ask for a new code.", code="no_roster")
         kept: list[Effect] = [Enact(record) for record in room.enacted()]
-        joined = [] if membership is not None else self._join(room, now)
+        joined = self._join(room, now) if membership is None else membership.saved(joined=True)[:1]
         membership = self._rooms[event.room]
         out = [*joined, *kept]
         if genesis is not None and genesis.author == self.key and not room.head_seq(self.key):
@@ -382,8 +392,7 @@ class Engine:
                 out += sync.part(key, now)
             elif peer.greeted and room.tag in peer.tags and key not in sync.members:
                 out += self._begin(membership, key, now)
-        if not room.roster.admits(self.key):
-            self.codes.forget_room(room.id)
+        out += self.admission(self.codes.roster_changed(room.id, now, inside=room.roster.admits(self.key)))
         if room.needs_return():
             back = self._seal(room, Admit(self.key, self.nick, room.roster.acts.newest()), now)
             return [*out, *self._write(membership, back, now)]
@@ -393,13 +402,7 @@ class Engine:
         seq, prev, deps = room.next_place(self.key)
         if isinstance(body, Leave):
             deps = ()  # whoever lacks one of them could not ask us for it any more
-        return seal_record(self._identity, room.id, seq, prev, deps, now.wall_ms, body)
-
-    def _typing(self, membership: Membership, now: Now) -> list[Effect]:
-        if now.mono < membership.typed_at + TYPING_SECONDS or not membership.sync.members:
-            return []
-        membership.typed_at = now.mono
-        return [Send(membership.sync.members, Typing(membership.room.id))]
+        return seal_record(self._identity, room.id, seq, prev, deps, max(now.wall_ms, room.floor.since), body)
 
     # ------------------------------------------------------------ frames
 
@@ -423,6 +426,8 @@ class Engine:
                     return [Refused(key, "not_shared", "a frame about a code of a room that is not shared")]
                 learnt = membership.meets_at(frame.relay) if isinstance(frame, CodeOpen) else []
                 return [*learnt, *self.admission(self.codes.told(key, frame, now))]
+            case Vouch(room=room):
+                return self._vouched(key, RoomId(room), records, now)
             case Hello():
                 return self._hello(key, peer, frame, now)
             case Rooms(rooms=tags):
@@ -466,8 +471,8 @@ class Engine:
                 return sync.heads(key, frame, now)
             case Want():
                 return sync.want(key, frame)
-            case Fetch(ids=ids):
-                return sync.fetch(key, tuple(RecordId(i) for i in ids))
+            case Fetch():
+                return sync.fetch(key, frame)
             case Typing():
                 return [TypingSeen(membership.room.id, key)]
             case _:

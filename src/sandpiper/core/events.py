@@ -52,6 +52,14 @@ class Received(Struct, frozen=True):
     records: tuple[Record, ...] = ()
 
 
+class Vouched(Struct, frozen=True):
+    """Somebody shows, at a rendezvous, the control records by which it is a member of `room`; signatures checked."""
+
+    room: RoomId
+    peer: PeerKey
+    records: tuple[Record, ...]
+
+
 class Tick(Struct, frozen=True):
     """`engine.deadline()` has come."""
 
@@ -109,7 +117,7 @@ class SetTyping(Struct, frozen=True):
 
 
 _Command = JoinOpen | OpenDirect | EnterPrivate | LeaveRoom | Post | SetPresence | SetTyping
-Event = PeerUp | PeerDown | Received | Tick | _Command
+Event = PeerUp | PeerDown | Received | Vouched | Tick | _Command
 
 
 # ---------------------------------------------------------------- out of the engine: to do
@@ -124,7 +132,7 @@ class Send(Struct, frozen=True):
 
 class Serve(Struct, frozen=True):
     """Read these records and send them as one `Records` frame: `places` on their authors' chains, `ids` beside
-    them (forks).
+    them (forks). `since` and `before` go into the first frame.
     """
 
     peer: PeerKey
@@ -132,6 +140,8 @@ class Serve(Struct, frozen=True):
     places: tuple[tuple[PeerKey, int], ...]
     ids: tuple[RecordId, ...]
     answer: int
+    since: int = 0
+    before: tuple[Head, ...] = ()
 
 
 class Append(Struct, frozen=True):
@@ -155,6 +165,8 @@ class SaveRoom(Struct, frozen=True):
     secret: RoomSecret = NO_SECRET
     lock: RoomSecret = NO_SECRET
     relay: str = ""
+    since: int = 0
+    """The order clock from which on the history is for us."""
 
 
 class Enact(Struct, frozen=True):
@@ -299,7 +311,9 @@ Effect = Send | Serve | Append | SaveRoom | Enact | Hangup | Decline | Notice
 
 
 class StoredLog(Struct, frozen=True):
-    """One author's main chain as it stands on disk: `ids` are all ids one after another, `clocks` in step."""
+    """One author's main chain as it stands on disk: `ids` are all ids one after another, `clocks` in step. `before` is
+    the record after which it begins; None: it begins with the first.
+    """
 
     author: PeerKey
     ids: bytes
@@ -307,6 +321,7 @@ class StoredLog(Struct, frozen=True):
     forks: tuple[tuple[Head, int, RecordId], ...] = ()
     """Records beside the chain: place, clock, prev."""
     nick: str = ""
+    before: Head | None = None
 
 
 class StoredRoom(Struct, frozen=True):
@@ -327,3 +342,4 @@ class StoredRoom(Struct, frozen=True):
     """Control records, causes first."""
     lock: RoomSecret = NO_SECRET
     relay: str = ""
+    since: int = 0

@@ -1,7 +1,8 @@
 """The joiner's side of a code: trying → proven → admitted, or failed with a reason. Pure.
 
 Every try shows whoever answers one guess's worth of our words, so tries are counted here as guesses are counted at the
-members: after three that nobody answered with proof, it is over. Page: docs/protocol/admission.md.
+members: after three that nobody answered with proof, it is over. What is said before that is nobody's word in
+particular: one refusal ends nothing while others may know the code. Page: docs/protocol/admission.md.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from msgspec import Struct
 from typing_extensions import override
 
 from sandpiper.core.backoff import Backoff
-from sandpiper.errors import LinkError, LinkTimeout, SandpiperError
+from sandpiper.errors import LinkTimeout, SandpiperError
 from sandpiper.wire.admission import (
     MAX_ADMISSION_BYTES,
     MAX_ADMISSION_RECORDS,
@@ -31,11 +32,14 @@ from sandpiper.wire.ids import PeerKey
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Iterable
 
 
 JOIN_SECONDS = 60.0  # for all tries together: longer, and a person thinks that it hangs
 ADMIT_SECONDS = 30.0  # from proof to the last record: up to 8 MiB over a slow relay
 RETRY_FIRST, RETRY_MOST = 0.5, 5.0  # seconds between tries
+MAX_WRONG = 2  # who say that the words are wrong: the first may be of another room, and a slip must not burn a code
+_TELLING = ("wrong_code", "password_needed", "no_password", "code_burnt", "code_withdrawn", "code_expired", "version")
 
 JoinState = Literal["trying", "proven", "admitted", "failed"]
 
@@ -77,6 +81,31 @@ class GaveUp(Struct, frozen=True):
 JoinEffect = TryNow | Say | Joined | GaveUp
 
 
+class Asked:
+    """Whom we have asked for the room of a code, by any name that the owner gives them, and what they said."""
+
+    def __init__(self) -> None:
+        self._times: dict[str, int] = {}
+        self._refusals: dict[str, SandpiperError] = {}
+
+    def tried(self, whom: str) -> None:
+        """It is asked (again)."""
+        self._times[whom] = self._times.get(whom, 0) + 1
+
+    def refused(self, whom: str, error: SandpiperError) -> None:
+        """It says no. Nothing has shown yet that it knows the code."""
+        self._refusals[whom] = error
+
+    def left(self, there: Iterable[str]) -> list[str]:
+        """Those of `there` that have not refused; whom we asked least comes first."""
+        return sorted((one for one in there if one not in self._refusals), key=lambda one: self._times.get(one, 0))
+
+    def verdict(self) -> SandpiperError | None:
+        """What all refusals come to: the one that tells most; None: there is none."""
+        codes = {error.code: error for error in self._refusals.values()}
+        return next((codes[code] for code in (*_TELLING, *codes) if code in codes), None)
+
+
 class Joining:
     """One joiner and one code. The owner reaches members and runs handshakes; this says what to do next."""
 
@@ -85,6 +114,7 @@ class Joining:
         self.state: JoinState = "trying"
         self.shown = 0
         """Tries in which somebody was shown one guess's worth and proved nothing."""
+        self._wrong = 0
         self._nick = nick
         self._rng = rng
         self._backoff = Backoff(RETRY_FIRST, RETRY_MOST)
@@ -113,17 +143,17 @@ class Joining:
             return [TryNow()]
         return []
 
-    def tried(self, error: SandpiperError, now: float) -> list[JoinEffect]:
-        """A try ended before anything was proven."""
+    def tried(self, error: SandpiperError, now: float, *, last: bool = False) -> list[JoinEffect]:
+        """A try ended before anything was proven. `last`: nobody is left who might say something else."""
         if self.state != "trying":
             return []
         self._last = error
-        if isinstance(error, Unproven):
-            self.shown += 1
-            if self.shown >= MAX_GUESSES:
-                return self._give_up(NotAdmitted("too_many_tries"))
-        elif not isinstance(error, LinkError) and error.code != "busy":
-            return self._give_up(error)  # wrong words stay wrong, and a refusal is an answer
+        self.shown += isinstance(error, Unproven) or error.code == "wrong_code"
+        self._wrong += error.code == "wrong_code"
+        if last or self._wrong >= MAX_WRONG:
+            return self._give_up(error)
+        if self.shown >= MAX_GUESSES:
+            return self._give_up(NotAdmitted("wrong_code" if self._wrong else "too_many_tries"))
         self._next = now + self._backoff.next(self._rng)
         return self.tick(now)
 

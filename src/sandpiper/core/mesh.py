@@ -212,16 +212,17 @@ class Mesh:
         linked = self._linked.get(peer)
         return linked is None or _RANKS[path] < _RANKS[linked.path]
 
-    def keep(self, peer: PeerKey, now: Now, *, dialled: bool, path: PathKind = "lan") -> bool:
+    def keep(self, peer: PeerKey, now: Now, *, dialled: bool, path: PathKind = "lan", doubted: bool = False) -> bool:
         """A new link to `peer` is ready, `dialled` by us or by it. True: it takes its place (of an older one, too);
         False: the older one stays, close the new one. Both ends decide alike: the better path wins, then the smaller
-        key's dial.
+        key's dial. An older one that is `doubted` does not keep a worse path out: the peer comes that way because it
+        has no other.
         """
         old = self._linked.get(peer)
         if old is not None and old.heard > now.mono - SILENT_SECONDS:
             ours_wins = self._me < peer
             worse = _RANKS[path] - _RANKS[old.path]
-            if worse > 0 or (not worse and old.dialled != dialled and old.dialled == ours_wins):
+            if (worse > 0 and not doubted) or (not worse and old.dialled != dialled and old.dialled == ours_wins):
                 return False
         self._linked[peer] = _Linked(now.mono, path, dialled=dialled)
         self._soonest = None

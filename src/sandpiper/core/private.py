@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from sandpiper.core.control import Cut, is_control
 from sandpiper.core.events import Derived, Judged, MemberChanged, StoredRoom
+from sandpiper.core.floor import ALL, Floor, begins, known_policy
 from sandpiper.core.limits import MAX_ACTS
 from sandpiper.core.room import Placed, Room
 from sandpiper.core.roster import Members
@@ -30,9 +31,13 @@ if TYPE_CHECKING:
     from sandpiper.crypto.identity import Identity
 
 
-def begin_room(identity: Identity, name: str, salt: bytes, time_ms: int, limit: int = MAX_ROSTER) -> Record:
-    """The genesis of a new private room: its id is the room's. `salt` is random; `time_ms` since 1970."""
-    return seal_record(identity, NO_ROOM, 1, NO_RECORD, (), time_ms, Genesis(name, salt, "all", limit))
+def begin_room(
+    identity: Identity, name: str, salt: bytes, time_ms: int, limit: int = MAX_ROSTER, history: str = ALL
+) -> Record:
+    """The genesis of a new private room: its id is the room's. `salt` is random; `time_ms` since 1970; `history` is
+    what newcomers are given of it (`sandpiper.core.floor.check_policy`).
+    """
+    return seal_record(identity, NO_ROOM, 1, NO_RECORD, (), time_ms, Genesis(name, salt, history, limit))
 
 
 class PrivateRoom(Room):
@@ -49,7 +54,7 @@ class PrivateRoom(Room):
         relay: str = "",
     ) -> None:
         super().__init__(room, "", "private", me)
-        self.roster = Members(room, self._within)
+        self.roster = Members(room, self.within)
         self.secret = secret
         self.lock = lock
         self.relay = relay
@@ -61,12 +66,20 @@ class PrivateRoom(Room):
     @override
     def restore(self, stored: StoredRoom) -> None:
         super().restore(stored)
+        self.floor = Floor(stored.since)
         self.enact(stored.acts)
         self.enacted()
         self.judged()
         self._roles = dict(self.roster.ruling.roles)
 
     # ------------------------------------------------------------ the roster
+
+    def enter(self, records: Iterable[Record]) -> None:
+        """We are let in, with these control records. What we once had of the room goes on where it ended."""
+        fresh = not self.roster.acts.all
+        self.enact(records)
+        if fresh:
+            self.floor = Floor(self.begins(self._me))
 
     def enact(self, records: Iterable[Record]) -> None:
         """Let control records count for the roster, whether the logs that they stand in are here or not."""
@@ -118,13 +131,13 @@ class PrivateRoom(Room):
     def _voided(self, log: Log) -> Iterator[RecordId]:
         author = log.author
         if not self.roster.unlimited(author):
-            for seq in range(1, len(log) + 1):
+            for seq in range(log.first, len(log) + 1):
                 if not self.counts(author, seq, log.id_at(seq)):
                     yield log.id_at(seq)
         if log.forks:
             yield from (i for i, fork in log.forks.items() if not self.counts(author, fork.seq, i))
 
-    def _within(self, author: PeerKey, seq: int, record: RecordId, cut: Cut) -> bool:
+    def within(self, author: PeerKey, seq: int, record: RecordId, cut: Cut) -> bool:
         """True when the record is the cut's or stands before it on its branch."""
         if seq >= cut.seq:
             return seq == cut.seq and record == cut.last
@@ -137,7 +150,31 @@ class PrivateRoom(Room):
                 return branch == record
             branch, top = fork.prev, fork.seq - 1
         # Below here it is the main chain, or not known yet: then the main chain is what it will be found on.
-        return record == log.id_at(seq) if seq <= min(top, len(log)) else record not in log.forks
+        held = log.first <= seq <= min(top, len(log))
+        return record == log.id_at(seq) if held else record not in log.forks
+
+    @override
+    def begins(self, peer: PeerKey) -> int:
+        return self.roster.ruling.since.get(peer, 0)
+
+    def admission_begins(self, now_ms: int) -> int:
+        """The clock from which on the history is for somebody whom we let in now: by the room's policy, and never more
+        than is for ourselves.
+        """
+        clock = max(now_ms, self._last[0] + 1)  # what the admission's own will be: its deps are the newest records
+        given = begins(self.history, clock, self._clock_of_newest)
+        return max(given, self.begins(self._me), self.floor.since)
+
+    @property
+    def history(self) -> str:
+        """What newcomers are given of it (`sandpiper.core.floor.check_policy`)."""
+        genesis = self.roster.acts.genesis
+        return known_policy(genesis.history) if genesis is not None else ALL
+
+    def _clock_of_newest(self, count: int) -> int:
+        """The clock of the oldest of the newest `count` records; 0: there are not so many."""
+        places = self.newest(count)
+        return self.logs[places[0][0]].clock_at(places[0][1]) if len(places) == count else 0
 
     def derive(self, author: PeerKey, said: Derived) -> None:
         """Take in what is left of what `author` said."""
@@ -214,13 +251,28 @@ class PrivateRoom(Room):
             self._void[record.author] = self._void.get(record.author, frozenset()) | {record.id}
 
     def last_counted(self, author: PeerKey) -> Cut:
-        """The end of what an author wrote in good standing, as far as it is here."""
+        """The end of what an author wrote in good standing, as far as it is here, or was told to lie before what is
+        for us.
+        """
         log = self.logs.get(author)
-        for seq in range(self.roster.reach(author, len(log)) if log is not None else 0, 0, -1):
-            assert log is not None
-            if self.counts(author, seq, log.id_at(seq)):
-                return Cut(seq, log.id_at(seq))
-        return Cut(0, NO_RECORD)
+        if log is not None:
+            for seq in range(self.roster.reach(author, len(log)), log.first - 1, -1):
+                if self.counts(author, seq, log.id_at(seq)):
+                    return Cut(seq, log.id_at(seq))
+        before = log.before if log is not None else self.floor.last(author)
+        if before is None or not before.seq:
+            return Cut(0, NO_RECORD)
+        cuts = (Cut(before.seq, RecordId(before.id)), *(cut for cut in self.roster.cuts(author) if cut.seq))
+        return min(cuts, key=lambda cut: cut.seq)
+
+    def _check_end_known(self, key: PeerKey) -> None:
+        """See that a cut can be drawn: without knowing where a log ends, it would take away all that stands in it."""
+        if self.floor.since and not self.floor.told and key not in self.logs and key in self.roster.ruling.spans:
+            raise UsageError(
+                "It is not known here how much they have said before you came.",
+                hint="Try again as soon as another member is linked.",
+                code="not_yet",
+            )
 
     @override
     def heads(self, authors: Iterable[PeerKey] | None = None) -> tuple[Head, ...]:
@@ -259,8 +311,8 @@ class PrivateRoom(Room):
                 code="no_member",
             )
 
-    def completed(self, body: Control) -> Control:
-        """A control record's body as we may sign it, with what it must name.
+    def completed(self, body: Control, now_ms: int = 0) -> Control:
+        """A control record's body as we may sign it at `now_ms` (since 1970), with what it must name.
 
         Raises:
             UsageError: the table of docs/protocol/roster.md does not let us do that.
@@ -276,13 +328,15 @@ class PrivateRoom(Room):
                 return Leave(after)
             case Admit(key=key, nick=nick):
                 self._check_admits(PeerKey(key))
-                return Admit(key, nick, after)
+                return Admit(key, nick, after, self.admission_begins(now_ms))
             case Role(key=key, admin=admin):
                 if mine != "owner" or key == ruling.owner:
                     raise UsageError(
                         "Only the owner gives roles, and keeps the own.", hint="/members shows who that is."
                     )
                 self._check_member(PeerKey(key))
+                if not admin:
+                    self._check_end_known(PeerKey(key))
                 cut = Cut(0, NO_RECORD) if admin else self.last_counted(PeerKey(key))
                 return Role(key, admin, after, *cut)
             case Remove(key=key, ban=ban):
@@ -293,7 +347,19 @@ class PrivateRoom(Room):
                     raise UsageError("Admins remove members, and the owner anybody.", hint="Ask an admin.", code="rank")
                 if theirs is None and not ban and key not in ruling.banned:
                     self._check_member(PeerKey(key))
+                self._check_end_known(PeerKey(key))
                 return Remove(key, ban, after, *self.last_counted(PeerKey(key)))
+
+    def check_banned(self, key: PeerKey, *, banned: bool) -> None:
+        """See that a key is banned, or that it is not: by that a removal means the end of a ban or of a membership.
+
+        Raises:
+            UsageError: it is the other way.
+        """
+        if banned and key not in self.roster.ruling.banned:
+            raise UsageError("This key is not banned here.", hint="To end somebody's membership: /kick", code="no_ban")
+        if not banned and key in self.roster.ruling.banned:
+            raise UsageError("This key is banned here already.", hint="To lift that: /unban", code="banned")
 
     def refusal(self, key: PeerKey) -> str:
         """Why `key` may not be let in: `banned`, `room_full`, or (we are no member) `failed`; empty: it may."""

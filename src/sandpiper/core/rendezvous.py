@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 from msgspec import Struct
 
@@ -41,19 +41,23 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
+    from sandpiper.wire.meeting import NatKind
     from sandpiper.wire.rendezvous import AnyAsk
 
 PING_SECONDS = 35.0  # of silence: the rendezvous pings after 25
 SILENCE_SECONDS = 60.0  # of silence: the connection is dead
 GREETING_SECONDS = 15.0  # for the first answer: through a proxy, from the other side of the world
-BACKOFF_FIRST, BACKOFF_MOST = 1.0, 60.0  # seconds between tries: a restart takes two, an outage is not hammered at
+BACKOFF_FIRST, BACKOFF_MOST = 1.0, 40.0  # seconds between tries, a minute with jitter: an outage is not hammered at
+DOUBT_SECONDS = 4.0  # after sleep or a change of network, an answer must come within this time
+HURRY_SECONDS = 0.1  # until the next try, when our address has gone: the new one may be a moment old
+PLACE_SECONDS = (
+    60.0  # before it is asked again whether there is a place: others leave, and one day a code is given anew
+)
 AGAIN_LEAST = 0.5  # seconds before a refused wish is said again
 MAX_WAITING = 256  # signals and the like that wait for a connection; the oldest go: they are of no use by then
 
 RoomName: TypeAlias = str | bytes
 """A nameplate's digits, or the tag of a remembered room."""
-NatKind = Literal["none", "easy", "hard", "unknown"]
-"""How a way to the outside maps us: not at all, to one address for all, to another for each; or it cannot be told."""
 
 
 # ---------------------------------------------------------------- what is to be done, and what to tell
@@ -194,6 +198,7 @@ class Introduced:
         self._open = False
         self._heard = now
         self._pinged = False
+        self._doubt: float | None = None
         self._out: list[RvEffect] = []
 
     # ------------------------------------------------------------ wishes
@@ -244,7 +249,7 @@ class Introduced:
     def connected(self, now: float) -> None:
         """A connection is there."""
         self._open, self._heard, self._pinged = True, now, False
-        self._dial_at = None
+        self._dial_at = self._doubt = None
         self._say(Observe())
 
     def lost(self, reason: str, now: float) -> None:
@@ -260,9 +265,24 @@ class Introduced:
             wanted.again_at = None
         self._out.append(Offline(reason, self._dial_at))
 
+    def network_changed(self, now: float, *, gone: bool) -> None:
+        """Sleep is over, or our addresses are others; `gone`: also the one that the connection has, or would have. What
+        may be alive must answer soon, all else is dialled at once.
+        """
+        self._backoff.reset()
+        if gone:
+            if self._open:
+                self._out.append(RvHangUp("The network has changed."))
+            self._dial_at = now + HURRY_SECONDS
+        elif not self._open:
+            self._dial_at = now if self._dial_at is not None else None
+        elif self.seen is not None and self._doubt is None:
+            self._doubt = now + DOUBT_SECONDS
+            self._say(Ping())
+
     def heard(self, line: bytes, now: float) -> None:
         """One line of the rendezvous."""
-        self._heard, self._pinged = now, False
+        self._heard, self._pinged, self._doubt = now, False, None
         try:
             word = decode_word(line)
         except RemoteProtocolError as exc:
@@ -302,8 +322,12 @@ class Introduced:
                 if peer in self._rooms_of:
                     self._out.append(DialNow(peer, candidates, now + min(start_in, 10_000) / 1000))
             case RoomExpired(code=code):
-                wanted = self._rooms.pop(code, None)
-                if wanted is not None:
+                wanted = self._rooms.get(code)
+                if wanted is not None and wanted.keep:  # for as long as it is kept: it is asked for again
+                    self._forget(wanted)
+                    wanted.again_at = now + PLACE_SECONDS * self._rng.uniform(1.0, 1.5)
+                elif wanted is not None:
+                    del self._rooms[code]
                     self._forget(wanted)
                     self._out.append(CodeExpired(code))
             case Closing(again_in=again_in, text=text):
@@ -347,6 +371,9 @@ class Introduced:
             if word.code in ("rate_limited", "full", "too_many_codes"):
                 wanted.again_at = now + max(AGAIN_LEAST, word.again_in) * self._rng.uniform(1.0, 1.5)
                 return
+            if word.code in ("room_full", "too_many_rooms", "too_many_registrations"):
+                wanted.again_at = now + PLACE_SECONDS * self._rng.uniform(1.0, 1.5)
+                return
             if word.code == "no_room" and wanted.keep and isinstance(room, str):
                 self._say(CreateRoom(code=room))
                 return
@@ -376,7 +403,7 @@ class Introduced:
             return self._dial_at
         limit = GREETING_SECONDS if self.seen is None else SILENCE_SECONDS if self._pinged else PING_SECONDS
         due = [wanted.again_at for wanted in self._rooms.values() if wanted.again_at is not None]
-        return min([self._heard + limit, *due])
+        return min([self._heard + limit, *due, *([self._doubt] if self._doubt is not None else [])])
 
     def tick(self, now: float) -> None:
         """It is so late."""
@@ -386,7 +413,9 @@ class Introduced:
                 self._out.append(RvDial())
             return
         silent = now - self._heard
-        if silent >= (GREETING_SECONDS if self.seen is None else SILENCE_SECONDS):
+        doubted = self._doubt is not None and self._doubt <= now
+        if doubted or silent >= (GREETING_SECONDS if self.seen is None else SILENCE_SECONDS):
+            self._doubt, self._heard = None, now  # said once
             self._out.append(RvHangUp("The rendezvous says nothing any more."))
         elif self.seen is not None and silent >= PING_SECONDS and not self._pinged:
             self._pinged = True

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from sandpiper.core.limits import FETCH_BACK, MAX_AUTHORS, MAX_PENDING
+from sandpiper.core.floor import Floor
+from sandpiper.core.limits import FETCH_BACK, MAX_AUTHORS, MAX_BRANCHES, MAX_PENDING
 from sandpiper.core.log import Fork, Log
 from sandpiper.core.roster import Everyone, Pair, Roster
 from sandpiper.crypto.rooms import room_tag
 from sandpiper.wire.ids import NO_RECORD, PeerKey, RecordId, RoomId
-from sandpiper.wire.limits import MAX_BATCH_RECORDS, MAX_DEPS
+from sandpiper.wire.limits import MAX_BATCH_RECORDS, MAX_DEPS, MAX_HEADS
 from sandpiper.wire.records import Head, Profile, Record, Topic
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Room:
         self.logs: dict[PeerKey, Log] = {}
         self.pending: dict[RecordId, Record] = {}
         self.nicks: dict[PeerKey, str] = {}
+        self.floor = Floor()
         self.topic = ""
         self._topic_place = (-1, b"")
         self._waiting: dict[RecordId, dict[RecordId, None]] = {}
@@ -71,7 +73,7 @@ class Room:
     def restore(self, stored: StoredRoom) -> None:
         """Take in what the disk has."""
         for kept in stored.logs:
-            log = self.logs[kept.author] = Log(kept.author, kept.ids, kept.clocks)
+            log = self.logs[kept.author] = Log(kept.author, kept.ids, kept.clocks, kept.before)
             for place, clock, prev in sorted(kept.forks, key=lambda fork: fork[0].seq):
                 log.add_fork(RecordId(place.id), Fork(place.seq, clock, prev))
             if kept.nick:
@@ -82,11 +84,11 @@ class Room:
                 self._last = max(self._last, (fork.clock, record))
         self.topic, self._topic_place = stored.topic, stored.topic_place
         for tip in stored.tips:
-            self._tips[RecordId(tip.id)] = (self._clock(tip), tip)
+            self._tips[RecordId(tip.id)] = (self.clock_of(tip), tip)
 
     def __len__(self) -> int:
         """How many records are held."""
-        return sum(len(log) + len(log.forks) for log in self.logs.values())
+        return sum(log.held for log in self.logs.values())
 
     def holds(self, place: Head) -> bool:
         """True when this very record has its place here."""
@@ -98,6 +100,10 @@ class Room:
         log = self.logs.get(PeerKey(place.author))
         return log is not None and place.seq <= len(log) and log.id_at(place.seq) == place.id
 
+    def begins(self, peer: PeerKey) -> int:
+        """The clock from which on the history is for `peer`; 0: all of it."""
+        return 0
+
     def head_seq(self, author: PeerKey) -> int:
         """The last seq of an author's main chain, 0 for none."""
         log = self.logs.get(author)
@@ -105,10 +111,10 @@ class Room:
 
     def last_seq(self, author: PeerKey) -> int:
         """The last seq held of an author on any branch, 0 for none: what is past it comes in order, what is not
-        past it and not held lies on another branch.
+        past it and not held lies on another branch. What is not for us counts as held.
         """
-        log = self.logs.get(author)
-        return log.last if log is not None else 0
+        log, hidden = self.logs.get(author), self.floor.last(author)
+        return max(log.last if log is not None else 0, hidden.seq if hidden is not None else 0)
 
     def takes(self, author: PeerKey) -> bool:
         """True when records of `author` have a place here."""
@@ -169,22 +175,35 @@ class Room:
         if isinstance(clock, Head):
             self._wait(record, clock)
             return []
+        return self._place_all([(record, clock)] if clock >= self.floor.since else [])
+
+    def learn(self, before: Iterable[Head], *, single: bool) -> list[Placed]:
+        """A member says which records are not for us (see `Floor.learn`): what waited for them need not."""
+        self.floor.learn(before, single=single)
+        ready = [one for i, head in list(self._parents.items()) if self.floor.hides(head) for one in self._freed(i)]
+        return self._place_all(ready)
+
+    def _place_all(self, ready: list[tuple[Record, int]]) -> list[Placed]:
         placed: list[Placed] = []
-        ready = [(record, clock)]
         while ready:
             one, clock = ready.pop()
             placed.append(self._place(one, clock))
-            if one.id not in self._waiting:
-                continue
-            del self._parents[one.id]
-            for waiting in self._waiting.pop(one.id):
-                again = self.pending.pop(waiting)
-                clock = self._clock_or_missing(again)
-                if isinstance(clock, Head):
-                    self._wait(again, clock)
-                elif self._allows(again):
-                    ready.append((again, clock))
+            if one.id in self._waiting:
+                ready += self._freed(one.id)
         return placed
+
+    def _freed(self, parent: RecordId) -> list[tuple[Record, int]]:
+        """What waited for this record and nothing else, with its clock."""
+        self._parents.pop(parent, None)
+        out: list[tuple[Record, int]] = []
+        for waiting in self._waiting.pop(parent, ()):
+            again = self.pending.pop(waiting)
+            clock = self._clock_or_missing(again)
+            if isinstance(clock, Head):
+                self._wait(again, clock)
+            elif self._allows(again) and clock >= self.floor.since:
+                out.append((again, clock))
+        return out
 
     def lost_parents(self) -> list[RecordId]:
         """Parents that records wait for and that no amount of catching up brings, because they lie on a branch
@@ -210,19 +229,26 @@ class Room:
         return log is not None and log.clock_of(record.seq, record.id) is not None
 
     def _clock_or_missing(self, record: Record) -> int | Head:
-        """The record's clock, or the first of its parents that is not held."""
+        """The record's clock, or the first of its parents that is not held. Of those that are not for us the clock is
+        not known, and need not be: it is below `floor.since`, and this record's is not.
+        """
         clock = record.time
         if record.seq > 1:
             log = self.logs.get(record.author)
             before = log.clock_of(record.seq - 1, record.prev) if log is not None else None
             if before is None:
-                return Head(record.author, record.seq - 1, record.prev)
+                prev = Head(record.author, record.seq - 1, record.prev)
+                if not self.floor.hides(prev):
+                    return prev
+                before = self.floor.since - 1
             clock = max(clock, before + 1)
         for dep in record.deps:
             log = self.logs.get(PeerKey(dep.author))
             before = log.clock_of(dep.seq, RecordId(dep.id)) if log is not None else None
             if before is None:
-                return dep
+                if not self.floor.hides(dep):
+                    return dep
+                before = self.floor.since - 1
             clock = max(clock, before + 1)
         return clock
 
@@ -244,14 +270,16 @@ class Room:
             del self._waiting[RecordId(parent.id)]
             del self._parents[RecordId(parent.id)]
 
-    def _clock(self, place: Head) -> int:
+    def clock_of(self, place: Head) -> int:
+        """The order clock of a record that is held; -1: it is not."""
         clock = self.logs[PeerKey(place.author)].clock_of(place.seq, RecordId(place.id))
         return -1 if clock is None else clock
 
     def _place(self, record: Record, clock: int) -> Placed:
         log = self.logs.get(record.author)
         if log is None:
-            log = self.logs[record.author] = Log(record.author)
+            before = Head(record.author, record.seq - 1, record.prev) if record.seq > 1 else None
+            log = self.logs[record.author] = Log(record.author, before=before)
         main = record.seq == len(log) + 1 and record.prev == log.head_id
         forks = 0
         if main:
@@ -287,18 +315,22 @@ class Room:
 
     # ------------------------------------------------------------ giving records out
 
-    def after(self, heads: Mapping[PeerKey, int], limit: int) -> tuple[list[tuple[PeerKey, int]], list[RecordId]]:
-        """The first `limit` records past `heads` (last seq by author), in the room's order: every one finds its
-        parents held by whoever holds those before it. Places on main chains, and ids of those beside them.
+    def after(
+        self, heads: Mapping[PeerKey, int], limit: int, since: int = 0
+    ) -> tuple[list[tuple[PeerKey, int]], list[RecordId]]:
+        """The first `limit` records past `heads` (last seq by author) of clock `since` and later ones, in the room's
+        order: every one finds its parents held by whoever holds those before it. Places on main chains, and ids of
+        those beside them.
         """
         queue = [
             (log.clock_at(seq), log.id_at(seq), log.author, seq)
             for log in self.logs.values()
-            if (seq := heads.get(log.author, 0) + 1) <= len(log)
+            if (seq := max(heads.get(log.author, 0) + 1, log.from_clock(since))) <= len(log)
         ]
         for log in self.logs.values():
             past = heads.get(log.author, 0)
-            queue += [(fork.clock, i, log.author, 0) for i, fork in log.forks.items() if fork.seq > past]
+            forks = ((fork, i) for i, fork in log.forks.items() if fork.seq > past and fork.clock >= since)
+            queue += [(fork.clock, i, log.author, 0) for fork, i in forks]
         void = {log.author: self.void(log.author) for log in self.logs.values()}
         heapq.heapify(queue)
         places: list[tuple[PeerKey, int]] = []
@@ -320,9 +352,35 @@ class Room:
                 heapq.heappop(queue)
         return places, beside
 
-    def locate(self, ids: Collection[RecordId]) -> tuple[list[tuple[PeerKey, int]], list[RecordId]]:
-        """Where these records are held, each after some that come before it on its branch: whoever lacks one is
-        likely to lack those, too. Places on main chains, and ids of those beside them; at most one batch.
+    def before(self, since: int) -> tuple[Head, ...] | None:
+        """The last records of all logs before this clock; None: that is not known here."""
+        if not since or self.floor.since > since or (self.floor.since and not self.floor.told):
+            return None
+        out = {end.id: end for end in self.floor.ends()}
+        for log in self.logs.values():
+            seq = log.from_clock(since) - 1
+            end = Head(log.author, seq, log.id_at(seq)) if seq >= log.first else log.before
+            if end.seq:
+                out[end.id] = end
+            beside = (Head(log.author, fork.seq, i) for i, fork in log.forks.items() if fork.clock < since)
+            out |= {head.id: head for head in list(beside)[-MAX_BRANCHES:] if head.seq > seq}
+        return tuple(out.values())[:MAX_HEADS]
+
+    def hidden(self, ids: Collection[RecordId], since: int) -> tuple[Head, ...]:
+        """Those of these records that are held and lie before this clock."""
+        found = []
+        for record in ids if since else ():
+            for log in self.logs.values():
+                fork = log.forks.get(record)
+                seq = fork.seq if fork is not None else log.find(record)
+                if seq is not None and (log.clock_of(seq, record) or 0) < since:
+                    found.append(Head(log.author, seq, record))
+        return tuple(found)
+
+    def locate(self, ids: Collection[RecordId], since: int = 0) -> tuple[list[tuple[PeerKey, int]], list[RecordId]]:
+        """Where these records are held that are of clock `since` or a later one, each after some that come before it
+        on its branch: whoever lacks one is likely to lack those, too. Places on main chains, and ids of those beside
+        them; at most one batch.
         """
         back = min(FETCH_BACK, MAX_BATCH_RECORDS // max(1, len(ids)))
         places: dict[tuple[PeerKey, int], None] = {}
@@ -330,17 +388,18 @@ class Room:
         for record in ids:
             for log in self.logs.values():
                 if record in log.forks:
-                    beside |= dict.fromkeys(log.branch(record, back))
+                    beside |= dict.fromkeys(i for i in log.branch(record, back) if log.forks[i].clock >= since)
                 elif (seq := log.find(record)) is not None:
-                    places |= dict.fromkeys((log.author, n) for n in range(max(1, seq - back + 1), seq + 1))
+                    first = max(log.from_clock(since), seq - back + 1)
+                    places |= dict.fromkeys((log.author, n) for n in range(first, seq + 1))
         return list(places), list(beside)
 
-    def newest(self, limit: int) -> list[tuple[PeerKey, int]]:
-        """Places of the last `limit` records in the room's order, oldest of them first."""
+    def newest(self, limit: int, since: int = 0) -> list[tuple[PeerKey, int]]:
+        """Places of the last `limit` records in the room's order of clock `since` and later ones, oldest first."""
 
         def back(log: Log) -> Iterator[tuple[int, RecordId, PeerKey, int]]:
             void = self.void(log.author)
-            for seq in range(len(log), 0, -1):
+            for seq in range(len(log), log.from_clock(since) - 1, -1):
                 if void and log.id_at(seq) in void:
                     continue
                 yield log.clock_at(seq), log.id_at(seq), log.author, seq

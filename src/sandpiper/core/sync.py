@@ -23,6 +23,8 @@ from sandpiper.core.limits import (
     SYNC_SECONDS,
     WANT_SECONDS,
 )
+from sandpiper.core.vouching import pieces
+from sandpiper.wire.admission import Vouch
 from sandpiper.wire.frames import Fetch, Heads, Records, Want
 from sandpiper.wire.ids import PeerKey, RecordId
 from sandpiper.wire.limits import MAX_ANSWER_FRAMES, MAX_BATCH_RECORDS, MAX_FETCH_IDS, MAX_HEADS
@@ -41,9 +43,14 @@ PUSHED, WANTED, WANTED_RECENT, FETCHED = range(4)
 class _Member:
     """What one linked member is known to hold."""
 
-    __slots__ = ("fetched", "mine", "owes", "passed_over", "paused", "pulled", "pushed", "sent", "short", "unheld")
+    __slots__ = (
+        "begins", "fetched", "mine", "never", "owes", "passed_over", "paused", "pulled", "pushed", "sent", "short",
+        "unheld",
+    )  # fmt: skip
 
     def __init__(self) -> None:
+        self.begins = 0  # the history is for it from this clock on
+        self.never = 0  # so our own records up to here are not
         self.mine = 0  # it says that it holds our own records up to here
         self.unheld: dict[RecordId, Head] = {}  # records that it says it holds and we do not
         self.pushed: Head | None = None  # the newest of those that it pushed
@@ -97,11 +104,17 @@ class Sync:
 
     def join(self, peer: PeerKey) -> list[Effect]:
         """`peer` is linked and shares the room: tell it all heads."""
-        self._members[peer] = _Member()
-        return [Send((peer,), self._all_heads())]
+        member = self._members[peer] = _Member()
+        member.begins = self.room.begins(peer)
+        own = self.room.logs.get(self._me)
+        member.mine = member.never = own.from_clock(member.begins) - 1 if own is not None and member.begins else 0
+        self._changed = True
+        return [*self._heads_to((peer,), self.room.heads(), full=True)]
 
     def reconsider(self, now: Now) -> list[Effect]:
         """Who may write here has changed: what was of no use may be wanted now."""
+        for peer, member in self._members.items():
+            member.begins = self.room.begins(peer)
         self._changed = True
         return self._plan(now)
 
@@ -123,7 +136,7 @@ class Sync:
         member = self._members[peer]
         mine_before = member.mine
         if frame.full:
-            member.mine = 0
+            member.mine = member.never
             member.unheld.clear()
             member.fetched.clear()
             member.sent = member.sent or 0
@@ -138,20 +151,29 @@ class Sync:
 
     def want(self, peer: PeerKey, frame: Want) -> list[Effect]:
         """`peer` asks for what it lacks."""
+        since = max(frame.since, self.room.begins(peer))
+        before = self.room.before(since)
+        told = (since, before) if before is not None else (0, ())
         if frame.recent:
-            return [Serve(peer, self.room.id, tuple(self.room.newest(frame.recent)), (), WANTED_RECENT)]
+            newest = self.room.newest(frame.recent, since)
+            return [Serve(peer, self.room.id, tuple(newest), (), WANTED_RECENT, *told)]
         held: dict[PeerKey, int] = {}
         for head in frame.heads:
             held[PeerKey(head.author)] = max(held.get(PeerKey(head.author), 0), head.seq)
-        places, beside = self.room.after(held, MAX_BATCH_RECORDS * MAX_ANSWER_FRAMES)
-        return [Serve(peer, self.room.id, tuple(places), tuple(beside), WANTED)]
+        places, beside = self.room.after(held, MAX_BATCH_RECORDS * MAX_ANSWER_FRAMES, since)
+        return [Serve(peer, self.room.id, tuple(places), tuple(beside), WANTED, *told)]
 
-    def fetch(self, peer: PeerKey, ids: tuple[RecordId, ...]) -> list[Effect]:
+    def fetch(self, peer: PeerKey, frame: Fetch) -> list[Effect]:
         """`peer` asks for records by id: parents on branches that `Want` does not reach."""
-        places, beside = self.room.locate(ids)
+        ids = tuple(map(RecordId, frame.ids))
+        since = max(frame.since, self.room.begins(peer))
+        places, beside = self.room.locate(ids, since)
         acts = self.room.acts_named(ids)
-        named: list[Effect] = [Send((peer,), Records(self.room.id, acts, FETCHED))] if acts else []
-        return [*named, Serve(peer, self.room.id, tuple(places), tuple(beside), FETCHED)]
+        named: list[Effect] = [Send((peer,), Records(self.room.id, acts, FETCHED))] if acts and not since else []
+        if since:  # as part of the roster alone: in a log it may lie before what is for the asker
+            named = [Send((peer,), Vouch(self.room.id, piece)) for piece in pieces(acts)]
+        hidden = self.room.hidden(ids, since)
+        return [*named, Serve(peer, self.room.id, tuple(places), tuple(beside), FETCHED, since, hidden)]
 
     def served(self, peer: PeerKey, author: PeerKey, seq: int) -> None:
         """Our node has sent `peer` the records of `author` up to `seq`."""
@@ -183,6 +205,15 @@ class Sync:
         member.owes -= 1
         return frame
 
+    def learn(self, before: Iterable[Head], *, single: bool) -> list[Placed]:
+        """A member said which records are not for us (see `Floor.learn`): nobody is asked for them any more."""
+        placed = self.room.learn(before, single=single)
+        for member in self._members.values():
+            for one in [i for i, head in member.unheld.items() if self.room.floor.hides(head)]:
+                del member.unheld[one]
+        self._changed = True
+        return placed
+
     def owes(self, peer: PeerKey) -> bool:
         """True while `peer` has been asked for records and has not sent them."""
         member = self._members.get(peer)
@@ -206,7 +237,8 @@ class Sync:
             self._asked = None
             full = self._answer_progress >= min(self._asked_claim, MAX_BATCH_RECORDS)
             member.short = 0 if full or frame.answer == WANTED_RECENT else member.short + 1
-            if frame.answer == WANTED and not self._answer_progress and self._lacking(member):
+            idle = self._lacking(member) or (self.room.floor.since and not self.room.floor.told)
+            if frame.answer == WANTED and not self._answer_progress and idle:
                 member.passed_over = now.mono + PASS_OVER_SECONDS
         return self._plan(now)
 
@@ -227,7 +259,8 @@ class Sync:
         for peer, member in self._members.items():
             if member.sent == record.seq - 1:
                 member.sent = record.seq
-                ready.append(peer)
+                if placed.clock >= member.begins:
+                    ready.append(peer)
         push: list[Effect] = [Send(tuple(ready), Records(self.room.id, (record.raw,), PUSHED))] if ready else []
         return [*push, Delivered(self.room.id, record.id, 0, len(self._members))]
 
@@ -238,13 +271,10 @@ class Sync:
             self._full_at = now.mono + SYNC_SECONDS * self._rng.uniform(0.8, 1.2)
             self._tell_at = None
             self._dirty.clear()
-            if self._members:
-                out.append(Send(self.members, self._all_heads()))
+            out += self._heads_to(self.members, self.room.heads(), full=True)
         elif self._tell_at is not None and now.mono >= self._tell_at:
             self._tell_at = None
-            if self._members:
-                heads = self.room.heads(sorted(self._dirty))
-                out.append(Send(self.members, Heads(self.room.id, heads[:MAX_HEADS], full=False)))
+            out += self._heads_to(self.members, self.room.heads(sorted(self._dirty)), full=False)
             self._dirty.clear()
         if self._asked is not None and now.mono >= self._asked_until:
             self._members[self._asked].passed_over = now.mono + PASS_OVER_SECONDS
@@ -255,12 +285,20 @@ class Sync:
 
     # ------------------------------------------------------------ inside
 
-    def _all_heads(self) -> Heads:
-        return Heads(self.room.id, self.room.heads()[:MAX_HEADS])
+    def _heads_to(self, peers: Iterable[PeerKey], heads: tuple[Head, ...], *, full: bool) -> Iterator[Effect]:
+        """Tell our heads, to each member those that are for it."""
+        alike: dict[int, list[PeerKey]] = {}
+        for peer in peers:
+            alike.setdefault(self._members[peer].begins, []).append(peer)
+        for begins, some in alike.items():
+            theirs = tuple(head for head in heads if self.room.clock_of(head) >= begins) if begins else heads
+            if theirs or full:
+                yield Send(tuple(some), Heads(self.room.id, theirs[:MAX_HEADS], full))
 
     def _note_head(self, member: _Member, head: Head) -> None:
         """`member` says that it holds this."""
-        if self.room.heeds(PeerKey(head.author)) and len(member.unheld) < MAX_CLAIMS and not self.room.holds(head):
+        known = self.room.holds(head) or self.room.floor.hides(head)
+        if self.room.heeds(PeerKey(head.author)) and len(member.unheld) < MAX_CLAIMS and not known:
             member.unheld[RecordId(head.id)] = head
             self._changed = True
 
@@ -295,6 +333,8 @@ class Sync:
                 out += self._ask(best, lacking[best], now)
             elif lacking:
                 self._plan_at = min(max(self._members[p].passed_over, self._members[p].paused) for p in lacking)
+            elif self.room.floor.since and not self.room.floor.told:
+                out += self._ask_what_is_hidden(now)
             if not hopeful:
                 if self._asked_recent or self._catching_up > CATCH_UP_FROM:
                     out.append(CatchUp(self.room.id, 0, self._catching_up))
@@ -303,6 +343,12 @@ class Sync:
         if self._gaps_at is None or now.mono >= self._gaps_at:
             out += self._gaps(now)
         return out
+
+    def _ask_what_is_hidden(self, now: Now) -> Iterator[Effect]:
+        """We lack nothing, and do not know which records are not for us: some member does."""
+        able = [peer for peer, member in self._members.items() if member.passed_over <= now.mono]
+        if able:
+            yield from self._ask(min(able), 0, now)
 
     def _ask(self, peer: PeerKey, lacking: int, now: Now) -> Iterator[Effect]:
         """Want what `peer` has past our logs; the newest of it first when it is much."""
@@ -320,7 +366,7 @@ class Sync:
         self._asked_last = now.mono + WANT_SECONDS * MAX_ANSWER_FRAMES
         self._asked_claim = lacking
         member.owes = min(member.owes, MAX_ANSWER_FRAMES) + MAX_ANSWER_FRAMES
-        yield Send((peer,), Want(self.room.id, self._last_places(member), recent))
+        yield Send((peer,), Want(self.room.id, self._last_places(member), recent, self.room.floor.since))
 
     def _last_places(self, member: _Member) -> tuple[Head, ...]:
         """What `member` need not send: all up to the ends of our logs, and authors that have no place here."""
@@ -348,7 +394,7 @@ class Sync:
                 continue
             member.fetched.update(wanted)
             member.owes = min(member.owes, MAX_ANSWER_FRAMES) + MAX_ANSWER_FRAMES
-            yield Send((peer,), Fetch(self.room.id, wanted))
+            yield Send((peer,), Fetch(self.room.id, wanted, self.room.floor.since))
 
     def _gaps(self, now: Now) -> Iterator[Effect]:
         """Tell of holes that are still there after a while, and of those that are filled."""

@@ -26,6 +26,8 @@ ENTROPY_BYTES = 3  # 24 random bits, of which 22 are used
 MAX_TYPED = 200  # characters looked at: a code has some 20, and a sentence pasted by mistake is none
 MAX_SUGGESTIONS = 6  # more are no help
 _ENOUGH = 4  # letters that tell a word (see words.py)
+_LONGEST = 7  # letters of a word
+_LONG = 5  # from here on a word with two slips is still told from others
 
 _TOKEN = re.compile(r"[^\W\d_]+|\d+")
 _LAST_LETTERS = re.compile(r"[^\W\d_]*\Z")
@@ -102,9 +104,23 @@ def parse_code(typed: str) -> Code:
     return Code(nameplate, (one, other))
 
 
+def like_code(typed: str) -> bool:
+    """Whether this was meant as a code, whatever its slips: two words and a number, or words of codes without one; also
+    with the keyboard set to another script. What
+    is true for must never become the name of something that others can see.
+    """
+    letters, digits = _parts(typed)
+    if len(letters) == WORDS and len(digits) == 1 and all(1 < len(part) <= _LONGEST + 1 for part in letters):
+        return True
+    if sum(map(_whole, letters)) >= WORDS:
+        return True
+    return any(_whole(part[:at]) and _whole(part[at:]) for part in letters for at in range(1, len(part)) if digits)
+
+
 def suggest(typed: str) -> str:
     """What somebody may have meant whose code has a slip in its words, as a question to show to that person and
-    nobody else; empty when nothing is near. One letter missing, added or wrong, or two exchanged, count as near.
+    nobody else; empty when nothing is near. One letter missing, added or wrong, or two exchanged, count as near, and
+    two such slips in a longer word that is near no other.
     """
     letters, digits = _parts(typed)
     if len(letters) != WORDS or len(digits) != 1 or not is_nameplate(str(int(digits[0]))):
@@ -155,12 +171,35 @@ def _word(typed: str) -> str | None:
     return word
 
 
+def _whole(typed: str) -> bool:
+    return _word(typed) == typed
+
+
 def _near(typed: str) -> list[str]:
     """The word that was typed; or else those that it is one slip away from, in full or as far as it goes."""
     word = _word(typed)
     if word is not None:
         return [word]
-    return [one for one in words() if _one_slip(typed, one) or _one_slip(typed, one[: max(len(typed), _ENOUGH)])]
+    near = [one for one in words() if _one_slip(typed, one) or _one_slip(typed, one[: max(len(typed), _ENOUGH)])]
+    if near or len(typed) < _LONG or len(typed) > _LONGEST + 2:
+        return near
+    return [one for one in words() if len(one) >= _LONG and _slips(typed, one) == 2]
+
+
+def _slips(typed: str, word: str) -> int:
+    """How many slips it takes: letters wrong, missing or added, and neighbours exchanged (the Damerau distance, with
+    no letter touched twice).
+    """
+    before: list[int] = []
+    row = list(range(len(word) + 1))
+    for at, letter in enumerate(typed, 1):
+        earlier, before, row = before, row, [at]
+        for place, other in enumerate(word, 1):
+            fewest = min(before[place] + 1, row[-1] + 1, before[place - 1] + (letter != other))
+            if at > 1 < place and letter == word[place - 2] and typed[at - 2] == other:
+                fewest = min(fewest, earlier[place - 2] + 1)
+            row.append(fewest)
+    return row[-1]
 
 
 def _one_slip(typed: str, word: str) -> bool:

@@ -14,8 +14,9 @@ from sandpiper.core.names import Names
 from sandpiper.errors import StoreError, UsageError
 from sandpiper.faces import events
 from sandpiper.faces.events import encode, timestamp
-from sandpiper.faces.people import PLAIN_MARK, room_label
+from sandpiper.faces.people import PLAIN_MARK, ambiguous, room_label, told_apart
 from sandpiper.faces.spans import columns
+from sandpiper.faces.verifying import Comparison
 from sandpiper.store.profile import (
     directory_name,
     last_profile,
@@ -120,6 +121,8 @@ class Archive:
         self._met: set[PeerKey] = set()
         for peer in self._reader.acquaintances():
             self._names.learn(peer.key, peer.nick)
+            if peer.pinned:
+                self._names.pin(peer.key, peer.pinned, verified=peer.verified)
             self._met.add(peer.key)
 
     def __enter__(self) -> Archive:
@@ -138,8 +141,14 @@ class Archive:
         return list(self._rooms.values())
 
     def label(self, row: RoomRow) -> str:
-        """`#general`, or `@bob`."""
-        return room_label(row.name, self._names.show(row.peer) if row.peer is not None else None)
+        """`#general`, or `@bob`; a private room whose name others have, too, with digits of its id."""
+        label = room_label(row.name, self._names.show(row.peer) if row.peer is not None else None)
+        if row.kind != "private":
+            return label
+        others = [
+            one.room for one in self._rooms.values() if (one.name, one.peer) == (row.name, None) and one is not row
+        ]
+        return label + told_apart(row.room, row.kind, others)
 
     def find_room(self, text: str) -> RoomRow:
         """The room meant by `#general`, `general` or `@bob`.
@@ -149,13 +158,43 @@ class Archive:
         """
         wanted = text.strip().casefold()
         rows = self.rooms()
-        for row in rows:
-            if self.label(row).casefold() in (wanted, f"#{wanted}"):
-                return row
+        by_label = {self.label(row).casefold(): row for row in rows}
+        same = [row for row in rows if row.peer is None and row.name == wanted.removeprefix("#")]
+        if len(same) > 1 and any(row.kind == "open" for row in same):
+            same = []  # by its name alone the open one is meant: nobody is told anything by reading
+        if len(same) > 1:
+            raise ambiguous(text, map(self.label, same))
+        for label in (wanted, f"#{wanted}"):
+            if label in by_label:
+                return by_label[label]
         labels = " ".join(self.label(row) for row in rows)
         raise UsageError(
             f"There is no history of {clean_line(text, 40)}.", hint=f"There is of: {labels}", code="no_room"
         )
+
+    def comparison(self, text: str) -> tuple[Comparison, bool]:
+        """The safety words of us and whoever is meant by a name, or the beginning of a key; True: that is another key
+        than the one verified under this name.
+
+        Raises:
+            UsageError: nobody who was ever linked.
+            StoreError: our own key cannot be read.
+        """
+        from sandpiper.crypto.safety import safety
+
+        if self._me is None:
+            raise StoreError("This profile's key cannot be read.", hint="What may be wrong: sandpiper doctor")
+        key = self._names.find(text)
+        row = next((row for row in self._reader.peers() if row.key == key and row.first_seen), None)
+        if key is None or row is None:
+            raise UsageError(
+                f"Nobody called {clean_line(text, 40)} was ever linked.",
+                hint="Whom you have met: sandpiper peers",
+                code="no_peer",
+            )
+        words, name = safety(self._me, key), self._names.show(key)
+        shown = Comparison(key, name, words.words, words.digits, row.verified, row.first_seen, "")
+        return shown, self._names.rival(key) is not None
 
     def messages(
         self, room: RoomId | None, *, words: str = "", since_ms: int = 0, until_ms: int | None = None, limit: int = 0

@@ -138,7 +138,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("whois", "show somebody's key, link and rooms", company.whois, (_one("nick", "nick"),)),
     Command(
         "verify",
-        "compare safety words with somebody; then say whether they were the same: yes or no",
+        "compare safety words with somebody; then say whether they were the same: yes or no; "
+        "accept lets another key have a verified name",
         verifying.verify,
         (_one("nick", "nick"), _maybe("answer", "answer")),
     ),

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sandpiper.errors import UsageError
-from sandpiper.faces.people import path_label
+from sandpiper.faces import onhubs
+from sandpiper.faces.people import ambiguous, path_label
 from sandpiper.faces.spans import Line, Span, colour, dim, line
 from sandpiper.faces.verifying import VERIFIED_MARK, mark
 from sandpiper.wire.limits import MAX_STATUS_CHARS
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from sandpiper.faces.context import Arguments, Context
     from sandpiper.store.reader import PeerRow
     from sandpiper.wire.ids import PeerKey, RoomId
+
+
+MAX_ABSENT = 50  # members of a private room who are not here, as /who lists them: a screenful
 
 
 async def nick(context: Context, arguments: Arguments) -> None:
@@ -40,9 +44,14 @@ async def who(context: Context, arguments: Arguments) -> None:
         "nobody else is here" if not here else "1 other is here" if len(here) == 1 else f"{len(here)} others are here"
     )
     lines = [line(Span(people.room(room), "bold"), f": {count}.")]
-    me = [colour(people.name(node.key), people.colour(node.key, room)), dim(" (you)")]
+    ours = f"  {role}" if (role := node.roles(room).get(node.key)) else ""
+    me = [colour(people.name(node.key), people.colour(node.key, room)), dim(f" (you){ours}")]
     lines.append(line("  ", *me, dim(f"  away: {node.status}" if node.status else "")))
     lines += [_person(context, key, room) for key in here]
+    absent = [key for key in node.roles(room) if key not in (node.key, *here)]
+    lines += [_person(context, key, room) for key in absent[:MAX_ABSENT]]
+    if len(absent) > MAX_ABSENT:
+        lines.append(line(dim(f"  and {len(absent) - MAX_ABSENT} more members who are not here")))
     elsewhere = [key for key in node.linked() if key not in here]
     if elsewhere:
         names = ", ".join(people.name(key) + mark(context, key) for key in elsewhere)
@@ -53,8 +62,13 @@ async def who(context: Context, arguments: Arguments) -> None:
 def _person(context: Context, key: PeerKey, room: RoomId) -> Line:
     people, link = context.people, context.node.link(key)
     parts: list[str | Span] = ["  ", colour(people.name(key, room), people.colour(key, room)), mark(context, key)]
+    role = context.node.roles(room).get(key)
+    if role is not None:
+        parts.append(dim(f"  {role}"))
     if link is not None:
-        parts.append(dim(f"  {path_label(link.path, context.node.rtt(key))}"))
+        parts.append(dim(f"  {path_label(link.path, context.node.rtt(key), context.node.why(key))}"))
+    elif role is not None:
+        parts.append(dim("  not here"))
     if status := people.status.get(key):
         parts.append(dim(f"  away: {status}"))
     if people.hidden(key):
@@ -65,8 +79,14 @@ def _person(context: Context, key: PeerKey, room: RoomId) -> Line:
 async def whois(context: Context, arguments: Arguments) -> None:
     """/whois: show what is known of somebody."""
     node, people = context.node, context.people
-    key = people.find(arguments["nick"])
+    key = people.find(arguments["nick"], context.face.room)
+    room = onhubs.room_with(context, key)
+    if room is not None:
+        context.face.reply("whois", onhubs.whois_lines(context, room, key))
+        return
     name = people.name(key)
+    if people.of_hub(key):
+        raise UsageError(f"{name} is on no hub that you are on now.", hint="Go there first: /connect", code="no_peer")
     hexed = key.hex()
     lines = [line(colour(name, people.colour(key)), " is you" if key == node.key else "")]
     if key in people.plain:
@@ -74,12 +94,18 @@ async def whois(context: Context, arguments: Arguments) -> None:
         context.face.reply("whois", lines)
         return
     lines.append(line(dim("  key       "), " ".join(hexed[i : i + 8] for i in range(0, len(hexed), 8))))
-    if key in node.verified:
+    if people.rival(key) is not None:
+        what = "no, and another key than the one that you have verified under this name: nothing is sent to it"
+        lines.append(line(dim("  verified  "), Span(what, "warn")))
+        lines.append(line("            ", dim(f"to decide: /verify {name}, or /verify {name} accept")))
+    elif key in node.verified:
         lines.append(line(dim("  verified  "), f"yes {VERIFIED_MARK}: you have compared your safety words"))
     elif key != node.key:
         lines.append(line(dim("  verified  "), f"no: compare your safety words with /verify {name}"))
     if (link := node.link(key)) is not None:
         lines.append(line(dim("  link      "), f"{path_label(link.path, node.rtt(key))}, {link.address}"))
+        if why := node.why(key):
+            lines.append(line(dim("  path      "), f"{link.path}: {why}"))
     elif key != node.key:
         lines.append(line(dim("  link      "), "none now"))
     status = node.status if key == node.key else people.status.get(key)
@@ -125,17 +151,20 @@ async def ignore(context: Context, arguments: Arguments) -> None:
         names = ", ".join(sorted(people.name(key) for key in context.node.ignored))
         context.say("ignore", f"You ignore: {names}" if names else "You ignore nobody.")
         return
-    key = people.find(arguments["nick"])
+    key = people.find(arguments["nick"], context.face.room)
     if key == context.node.key:
         raise UsageError("That is you.", hint="To say nothing, say nothing.", code="self")
+    on_hub = onhubs.learn_name(context, key)
     context.node.ignore(key, ignored=True)
     name = people.name(key)
     context.say("ignore", f"You no longer see what {name} says. To undo it: /unignore {name}")
+    if on_hub:
+        context.say("ignore", dim("On a hub that is about the name, whoever has it: the hub says who is who."))
 
 
 async def unignore(context: Context, arguments: Arguments) -> None:
     """/unignore: hear somebody again."""
-    key = context.people.find(arguments["nick"])
+    key = context.people.find(arguments["nick"], context.face.room)
     name = context.people.name(key)
     if key not in context.node.ignored:
         raise UsageError(f"You do not ignore {name}.", hint="Who is ignored: /ignore", code="not_ignored")
@@ -151,10 +180,10 @@ def room_named(context: Context, text: str) -> RoomId:
     """
     if not text:
         return context.room
-    wanted = text.casefold()
-    for room in context.node.rooms():
-        label = context.people.label(room).casefold()
-        if label == wanted or label == f"#{wanted}":
-            return room.id
+    found = context.people.rooms_named(text)
+    if len(found) > 1:
+        raise ambiguous(text, map(context.people.full_label, found))
+    if found:
+        return found[0].id
     labels = " ".join(context.people.label(room) for room in context.node.rooms())
     raise UsageError(f"You are not in {text}.", hint=f"You are in: {labels}" if labels else "Join it: /join #name")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from sandpiper.crypto import codes
 from sandpiper.errors import UsageError
 from sandpiper.faces.commands import COMMANDS, find
 from sandpiper.faces.emojis import MIN_PREFIX, emoji_named, names_matching, shown
@@ -46,6 +47,8 @@ class Suggestion(Struct, frozen=True):
 
 
 _WORD = re.compile(r"\S*\Z")
+_INTO_A_ROOM = ("/join ", "/j ")
+_BEGUN = re.compile(r"[^\W\d_]{2,}\Z")  # of a word of a code: with one letter there are a hundred
 _EMOJI = re.compile(rf":([a-z0-9_+-]{{{MIN_PREFIX},}}):?", re.ASCII | re.IGNORECASE)
 
 
@@ -98,7 +101,8 @@ def _argument(start: str, word: str, state: PromptState) -> list[Offer]:
     nicks = [f"@{nick} " for nick in state.nicks]
     match parameter.kind:
         case "room":
-            return _offers(word, (f"{room} " for room in (*state.rooms, *(n.strip() for n in nicks))))
+            named = _offers(word, (f"{room} " for room in (*state.rooms, *(n.strip() for n in nicks))))
+            return named or (_code(word) if start in _INTO_A_ROOM else [])
         case "nick":
             return _offers(word, (nick if word.startswith("@") else nick[1:] for nick in nicks))
         case "message":
@@ -111,6 +115,13 @@ def _argument(start: str, word: str, state: PromptState) -> list[Offer]:
             return _offers(word, ANSWERS)
         case _:
             return _offers(word, nicks) if word.startswith("@") else _emoji(word)
+
+
+def _code(word: str) -> list[Offer]:
+    """The words that a begun code can go on with: they are the same for everybody, and tell nothing."""
+    if not _BEGUN.search(word) or word[0] in "#@":
+        return []
+    return [Offer(one, len(word)) for one in codes.complete(word)]
 
 
 def _offers(word: str, words: Iterable[str]) -> list[Offer]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sandpiper.faces.people import People
     from sandpiper.faces.verifying import Comparison
-    from sandpiper.node import Node, PasswordWanted
+    from sandpiper.node import CodePassword, Node, PasswordWanted
     from sandpiper.store.profile import Profile
     from sandpiper.store.reader import Message
     from sandpiper.wire.ids import PeerKey, RoomId
@@ -44,8 +44,8 @@ class Face(Protocol):
         """Show safety words, so that they can be compared."""
         ...
 
-    def ask_password(self, wanted: PasswordWanted) -> None:
-        """Ask the person for a password, unseen; it is used with `onhubs.unlock`, or nothing happens."""
+    def ask_password(self, wanted: PasswordWanted | CodePassword) -> None:
+        """Ask the person for a password, unseen; `onhubs.unlock` or `incode.join` uses it, or nothing happens."""
         ...
 
     def trouble(self, code: str, text: str, hint: str = "") -> None:

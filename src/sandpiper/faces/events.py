@@ -36,11 +36,11 @@ class Ready(Event, frozen=True, kw_only=True):
 
 
 class Peer(Event, frozen=True, kw_only=True):
-    """A peer was linked (told again when the path changes) or lost. A link belongs to no room, so `room` is null;
-    `rooms` are those shared now.
+    """A peer was linked (told again when the path or the reason for it changes) or lost. A link belongs to no room, so
+    `room` is null; `rooms` are those shared now. `why`: a short sentence on the path; empty: nothing is known.
 
     `plain`: it speaks an old dialect, without encryption or proof of who it is; its `key` is made up. `verified`: its
-    safety words were compared.
+    safety words were compared. `other_key`: it has the name of somebody verified, and is not it.
     """
 
     event: Literal["peer"] = "peer"
@@ -48,19 +48,22 @@ class Peer(Event, frozen=True, kw_only=True):
     key: str
     state: Literal["linked", "lost"]
     path: Literal["lan", "direct", "relay"]
+    why: str = ""
     room: str | None = None
     rooms: tuple[str, ...] = ()
     status: str = ""
     plain: bool = False
     reason: str = ""
     verified: bool = False
+    other_key: bool = False
 
 
 class Message(Event, frozen=True, kw_only=True):
     """Somebody said something, we too (`mine`).
 
     `history`: it is older and came by catching up, or was asked for. `late`: messages that belong after it were told
-    before it. `action`: as of `/me`. `time` is the author's clock. `seq` is 0 for plain messages.
+    before it. `action`: as of `/me`. `time` is the author's clock. `seq` is 0 for plain messages. `verified` and
+    `other_key` are about its author, as in `Peer`; false in what was asked for.
     """
 
     event: Literal["message"] = "message"
@@ -79,6 +82,8 @@ class Message(Event, frozen=True, kw_only=True):
     plain: bool = False
     edited: bool = False
     retracted: bool = False
+    verified: bool = False
+    other_key: bool = False
 
 
 class Delivery(Event, frozen=True, kw_only=True):
@@ -188,6 +193,19 @@ class Safety(Event, frozen=True, kw_only=True):
     path: str = ""
 
 
+class KeyChanged(Event, frozen=True, kw_only=True):
+    """Somebody comes with the name of a verified key and is not it: what is said is held back from them, and from the
+    private `room` that they are a member of, until somebody decides with `/verify`.
+    """
+
+    event: Literal["key_changed"] = "key_changed"
+    nick: str
+    key: str
+    verified_nick: str
+    verified_key: str
+    room: str | None = None
+
+
 class Notice(Event, frozen=True, kw_only=True):
     """Something worth knowing, or a line of a command's answer; `code` says which."""
 
@@ -236,7 +254,7 @@ class Setting(Event, frozen=True, kw_only=True):
 
 
 EVENTS: tuple[type[Event], ...] = (
-    Ready, Peer, Message, Delivery, Gap, Edit, Retract, React, Topic, Member, Room, Safety, Notice, Error,
+    Ready, Peer, Message, Delivery, Gap, Edit, Retract, React, Topic, Member, Room, Safety, KeyChanged, Notice, Error,
     Known, Setting,
 )  # fmt: skip
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 from sandpiper.core.events import Accepted, Delivered, PeerChanged, RoomChanged
 from sandpiper.errors import LocalProtocolError, SandpiperError
+from sandpiper.faces import incode
 from sandpiper.faces.commands import Call, execute, parse
 from sandpiper.faces.context import Context
-from sandpiper.faces.incode import enter, go_to
+from sandpiper.faces.incode import check_start, enter, start_in
 from sandpiper.faces.onhubs import PASSWORD, Given, is_hub_room, unlock
 from sandpiper.faces.people import PLAIN_ROOM, PLAIN_ROOM_NAME, People
 from sandpiper.faces.pipes import Pipes
@@ -26,8 +27,7 @@ from sandpiper.faces.terminal import Ended, PromptState, TooLong
 from sandpiper.faces.transcript import Transcript
 from sandpiper.faces.transcript import skipped as skipped_line
 from sandpiper.net.hub import parse_hub
-from sandpiper.node import MeetingNews, Node, NodeSettings, PasswordWanted, PlainPeer
-from sandpiper.wire.text import check_room_name
+from sandpiper.node import CodePassword, MeetingNews, Node, NodeSettings, PasswordWanted, PlainPeer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +61,7 @@ async def run(
     Raises:
         SandpiperError: the node could not start, or its disk or network ended it.
     """
-    room_name = check_room_name(settings.room)
+    check_start(settings.room)
     hub = parse_hub(settings.hub) if settings.hub else None
     terminal = _terminal(settings)
     node = Node(profile.identity, profile.nick, profile.history, node_settings)
@@ -76,7 +76,7 @@ async def run(
             async with node:
                 if node_settings.plain:
                     node.join(PLAIN_ROOM_NAME)  # the old dialect knows no other
-                room = go_to(node, room_name)
+                room = start_in(node, People(node), settings.room)
                 if settings.entering is not None:
                     entered = await face.entered(settings.entering)
                     if entered is None:  # it was interrupted
@@ -113,7 +113,7 @@ class LineFace:
         self._report: Report = (
             Stream(node, self._people, recent, terminal)
             if settings.json
-            else Transcript(node, self._people, recent, terminal, quiet=settings.quiet)
+            else Transcript(node, self._people, recent, terminal, quiet=settings.quiet, qr=settings.qr)
         )
         self._context = Context(node, profile, self._people, self)
         self._early: list[NodeNotice] | None = []  # what happens before the start has been told
@@ -123,7 +123,9 @@ class LineFace:
         self._heard: set[RoomId] = set()  # those in which somebody has it
         self._leaving = False
         self._given = Given(settings.password, settings.hub)
-        self._wanted: list[PasswordWanted] = []  # passwords that the person is asked for, the first one now
+        self._wanted: list[
+            PasswordWanted | CodePassword
+        ] = []  # passwords that the person is asked for, the first one now
 
     # ------------------------------------------------------------ Face
 
@@ -149,9 +151,13 @@ class LineFace:
         """See `Face`."""
         self._report.compare(comparison)
 
-    def ask_password(self, wanted: PasswordWanted) -> None:
+    def ask_password(self, wanted: PasswordWanted | CodePassword) -> None:
         """See `Face`."""
-        if not self._terminal.interactive:
+        if not self._terminal.interactive and isinstance(wanted, CodePassword):
+            hint = "Come with: sandpiper join, and --password-file or SANDPIPER_ROOM_PASSWORD."
+            self.trouble("password_needed", wanted.text, hint)
+        elif not self._terminal.interactive:
+            assert isinstance(wanted, PasswordWanted)
             hint = "Give it with --password-file or SANDPIPER_HUB_PASSWORD."
             self.trouble("wrong_password" if wanted.wrong else "locked", f"{wanted.label}: {wanted.text}", hint)
         elif all(one.label != wanted.label for one in self._wanted):
@@ -159,11 +165,16 @@ class LineFace:
             self._wanted.append(wanted)
             self._prompt()
 
-    def _password(self, typed: str) -> None:
+    async def _password(self, typed: str) -> None:
         """What was typed where a password was asked for."""
         wanted = self._wanted.pop(0)
         try:
-            if not typed:
+            if isinstance(wanted, CodePassword):
+                if typed:
+                    await incode.join(self._context, wanted.code, typed)
+                else:
+                    self.reply("password", [line(dim("You stay outside. To be asked again: /join and the code"))])
+            elif not typed:
                 self.reply("password", [line(dim(f"{wanted.label} stays closed: /join {wanted.label} {PASSWORD}"))])
             elif (room := unlock(self._node, wanted, typed)) is not None:
                 self.switch(room)
@@ -307,7 +318,7 @@ class LineFace:
                 case TooLong():
                     self.trouble("too_long", "That line is longer than 64 KiB and was not sent.", "Send it in parts.")
                 case typed if self._wanted:
-                    self._password(typed.text)
+                    await self._password(typed.text)
                 case typed:
                     await self._obey(typed.text)
 

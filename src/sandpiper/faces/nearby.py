@@ -69,6 +69,8 @@ def look(settings: Settings, wait: float, known: list[PeerRow]) -> list[events.K
     names = Names(PeerKey(b""), "")
     for one in known:
         names.learn(one.key, one.nick)
+        if one.pinned:
+            names.pin(one.key, one.pinned, verified=one.verified)
     rows = {row.key.hex(): row for row in sorted(known, key=lambda row: row.last_seen, reverse=True)}
     out: list[events.Known] = []
     for peer in heard:

@@ -6,20 +6,28 @@ import difflib
 from typing import TYPE_CHECKING
 
 from sandpiper.core.events import PeerChanged
+from sandpiper.core.names import LEAST_DIGITS, NICK_MARK, alike
 from sandpiper.crypto.rooms import open_room
 from sandpiper.errors import UsageError
 from sandpiper.faces.colours import Colours
+from sandpiper.net.hub import parse_hub
 from sandpiper.node import PlainPeer
+from sandpiper.node.onhub import hub_author
 from sandpiper.wire.ids import short
 from sandpiper.wire.text import clean_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sandpiper.core.room import Room
     from sandpiper.node import Node, NodeNotice
     from sandpiper.store.reader import Message
     from sandpiper.wire.ids import PeerKey, RoomId
 
 PLAIN_MARK = " [plain]"
+OPEN = "open"  # behind the name of a room and `~`: the open one, whatever private rooms have that name
+OTHER_KEY_MARK = " [other key]"
+"""Stands behind the name of whoever comes with a verified name under another key, until the person has decided."""
 PLAIN_ROOM_NAME = "general"  # the one room of the old dialect
 PLAIN_ROOM = open_room(PLAIN_ROOM_NAME)
 
@@ -29,14 +37,32 @@ def round_trip(seconds: float) -> str:
     return f"{max(1, round(seconds * 1000))}ms"
 
 
-def path_label(path: str, rtt: float | None) -> str:
-    """A path in words, as `lan 1ms`."""
-    return path if rtt is None else f"{path} {round_trip(rtt)}"
+def path_label(path: str, rtt: float | None, why: str = "") -> str:
+    """A path in words, as `lan 1ms` or, when there is more to say, `relay 81ms (a direct way is being tried)`."""
+    label = path if rtt is None else f"{path} {round_trip(rtt)}"
+    return f"{label} ({why})" if why and path != "lan" else label
 
 
 def room_label(name: str, peer: str | None) -> str:
     """`#name` of an open room, `@peer` of a direct one."""
     return f"#{name}" if peer is None else f"@{peer}"
+
+
+def told_apart(room: RoomId, kind: str, others: Iterable[RoomId]) -> str:
+    """What stands behind the name of a room while `others` have the same: of an open room nothing, since everybody
+    means the same one by its name; of a private one digits of its id. Anybody can give theirs any name.
+    """
+    if kind != "private" or not (ids := [other.hex() for other in others]):
+        return ""
+    length = next(n for n in range(LEAST_DIGITS, 65) if all(not one.startswith(room.hex()[:n]) for one in ids))
+    return f"{NICK_MARK}{room.hex()[:length]}"
+
+
+def ambiguous(text: str, names: Iterable[str]) -> UsageError:
+    """A name that several rooms have, and what tells them apart."""
+    return UsageError(
+        f"Several rooms are called {clean_line(text, 60)}.", hint=f"Say which: {' '.join(names)}", code="ambiguous"
+    )
 
 
 class People:
@@ -66,6 +92,11 @@ class People:
 
     # ------------------------------------------------------------ what things are called
 
+    @property
+    def me(self) -> PeerKey:
+        """Our own key."""
+        return self._node.key
+
     def name(self, key: PeerKey, room: RoomId | None = None) -> str:
         """What a peer is called, with a suffix where two could be mixed up, and `[plain]` for the old dialect."""
         if key in self.plain:
@@ -77,6 +108,18 @@ class People:
         if known is not None and names.nick(key) == short(key) and (nick := known.nicks.get(key)):
             names.learn(key, nick)  # somebody never met, whose records name them
         return names.show(key)
+
+    def pinned(self, key: PeerKey) -> str:
+        """The nick under which the person has verified a key; empty: under none."""
+        return self._node.names.pinned(key)
+
+    def marked(self, key: PeerKey, room: RoomId | None = None) -> str:
+        """The same, and whether it is another key than the one verified under that name."""
+        return self.name(key, room) + (OTHER_KEY_MARK if self.rival(key, room) is not None else "")
+
+    def rival(self, key: PeerKey, room: RoomId | None = None) -> PeerKey | None:
+        """The verified key whose name somebody comes with under another one; see `Trust.rival`."""
+        return None if key in self.plain else self._node.trust.rival(key, room)
 
     def author(self, message: Message) -> str:
         """What the author of a stored message is called."""
@@ -96,7 +139,30 @@ class People:
 
     def label(self, room: Room) -> str:
         """`room` for a room at hand."""
-        return room_label(room.name, self.name(room.peer) if room.peer is not None else None)
+        label = room_label(room.name, self.name(room.peer) if room.peer is not None else None)
+        if room.kind != "private":
+            return label
+        return label + told_apart(room.id, room.kind, [one.id for one in self.namesakes(room.name) if one is not room])
+
+    def namesakes(self, name: str) -> list[Room]:
+        """The open and private rooms of this name that we are in."""
+        return [room for room in self._node.rooms() if room.name == name and room.kind in ("open", "private")]
+
+    def rooms_named(self, text: str) -> list[Room]:
+        """The rooms that we are in and that may be meant: by their label, or by a name that others have, too."""
+        wanted = text.casefold()
+        label = wanted if wanted[:1] in ("#", "@") else f"#{wanted}"
+        name, _, which = label.removeprefix("#").partition(NICK_MARK)
+        if which == OPEN:
+            return [room for room in self.namesakes(name) if room.kind == "open"]
+        if len(which) >= LEAST_DIGITS:
+            return [room for room in self.namesakes(name) if room.id.hex().startswith(which)]
+        found = [room for room in self._node.rooms() if self.label(room).casefold() == label]
+        return list({room.id: room for room in (*found, *self.namesakes(label.removeprefix("#")))}.values())
+
+    def full_label(self, room: Room) -> str:
+        """A label that means this room whatever others are called."""
+        return self.label(room) + (f"{NICK_MARK}{OPEN}" if room.kind == "open" else "")
 
     def colour(self, key: PeerKey, room: RoomId | None = None) -> int:
         """The colour of a peer's name."""
@@ -108,6 +174,14 @@ class People:
         """The others that are in a room now, plain ones last."""
         plain = tuple(self.plain) if room == PLAIN_ROOM else ()
         return (*self._node.members(room), *plain)
+
+    def of_hub(self, key: PeerKey) -> bool:
+        """True for what stands for the key of somebody of a hub, known as `bob@hub.example`."""
+        nick, mark, place = self._node.names.nick(key).rpartition("@")
+        try:
+            return bool(mark) and hub_author(parse_hub(place), nick) == key
+        except UsageError:
+            return False
 
     def hidden(self, key: PeerKey) -> bool:
         """True for a peer that the person ignores."""
@@ -125,7 +199,16 @@ class People:
             for theirs, nick in known_here.nicks.items():
                 if nick.casefold() == wanted.casefold():
                     return theirs
+            if (theirs := self._node.hubs.author(known_here.id, wanted)) in self._node.ignored:
+                known_here.nicks[theirs] = wanted  # since an earlier run, and not heard of in this one
+                return theirs
         key = self._node.names.find(wanted)
+        if key is not None and room is None and self.of_hub(key):
+            raise UsageError(
+                f"{self.name(key)} is somebody of a hub.",
+                hint="A hub has no direct messages and proves no keys; what you write in its room reaches them.",
+                code="hub_peer",
+            )
         if key is not None and (key == self._node.key or key in self.status or not self._plain_named(wanted)):
             return key
         if plain := self._plain_named(wanted):
@@ -141,6 +224,35 @@ class People:
             hint=f"Did you mean {near[0]}?" if near else "See who is here: /who",
             code="no_peer",
         )
+
+    def find_among(self, text: str, keys: Iterable[PeerKey], room: RoomId) -> PeerKey | None:
+        """Who of `keys` is meant, where a mistake would hit somebody else: by a nick that only one of them has, by the
+        nick and the first digits of the key (`bob~1a2b`), or by these digits alone. None: nobody of them.
+
+        Raises:
+            UsageError: more than one; the hint has the names that tell them apart.
+        """
+        wanted, mark, digits = text.removeprefix("@").rpartition(NICK_MARK)
+        if not mark:
+            wanted, digits = digits, ""
+        known = self._node.room(room)
+        nicks = known.nicks if known is not None else {}
+
+        def called(key: PeerKey, nick: str) -> bool:
+            return any(alike(nick, one) for one in (self._node.names.nick(key), nicks.get(key, "")) if one)
+
+        found = [key for key in keys if called(key, wanted) and key.hex().startswith(digits.casefold())]
+        if not found and not mark and len(wanted) >= LEAST_DIGITS:
+            found = [key for key in keys if key.hex().startswith(wanted.casefold())]
+        if len(found) > 1:
+            length = next(n for n in range(LEAST_DIGITS, 65) if len({key.hex()[:n] for key in found}) == len(found))
+            names = " ".join(f"{nicks.get(key) or wanted}{NICK_MARK}{key.hex()[:length]}" for key in found)
+            raise UsageError(
+                f"Several people here are called {clean_line(wanted, 40)}.",
+                hint=f"Say which: {names}",
+                code="ambiguous",
+            )
+        return found[0] if found else None
 
     def _plain_named(self, nick: str) -> list[PeerKey]:
         return [key for key, theirs in self.plain.items() if theirs.casefold() == nick.casefold()]

@@ -15,7 +15,6 @@ from sandpiper.faces.targets import find_message
 from sandpiper.faces.verifying import mark
 from sandpiper.net.hub import is_hub, parse_hub
 from sandpiper.store.reader import Message
-from sandpiper.wire.text import check_room_name
 
 if TYPE_CHECKING:
     from sandpiper.faces.context import Arguments, Context
@@ -30,7 +29,7 @@ CONNECT_SECONDS = 6.0  # a dial takes at most five (net/tcp.py); then it is said
 async def join(context: Context, arguments: Arguments) -> None:
     """/join: enter an open room (`#room@host`: one of a hub), or go to one that we are in."""
     text = arguments["room"]
-    if (code := incode.as_code(text)) is not None:
+    if (code := incode.typed_code(context, text)) is not None:
         await incode.join(context, code)
         return
     if text.startswith("@"):
@@ -48,7 +47,7 @@ async def join(context: Context, arguments: Arguments) -> None:
             hint=f"To lock a room of a hub: /join #{name}@HUB {onhubs.PASSWORD}",
             code="usage",
         )
-    context.face.switch(incode.go_to(context.node, check_room_name(text)))
+    context.face.switch(incode.go_to(context.node, context.people, text))
 
 
 async def leave(context: Context, arguments: Arguments) -> None:
@@ -157,6 +156,11 @@ async def status(context: Context, arguments: Arguments) -> None:
         for peer in linked
         if (link := node.link(peer)) is not None
     )
+    reasons = [
+        line(dim("  path      "), f"{people.name(peer)} {link.path}: {why}")
+        for peer in linked
+        if (link := node.link(peer)) is not None and link.path != "lan" and (why := node.why(peer))
+    ]
     undelivered = node.undelivered()
     if not linked:
         delivery = "nobody is linked; what you write is kept, and delivered when you meet"
@@ -169,6 +173,7 @@ async def status(context: Context, arguments: Arguments) -> None:
         line(dim("  key       "), " ".join(key[i : i + 8] for i in range(0, len(key), 8))),
         line(dim("  port      "), str(node.port)),
         line(dim("  links     "), f"{len(linked)}: {links}" if links else "none"),
+        *reasons,
         line(dim("  delivery  "), delivery),
         line(dim("  security  "), "links are encrypted; open rooms (#) admit anyone on this network"),
     ]

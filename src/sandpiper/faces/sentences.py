@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sandpiper.errors import SandpiperError
+from sandpiper.faces.invitation import command
 from sandpiper.faces.people import PLAIN_ROOM, room_label
 from sandpiper.net.interfaces import list_interfaces
 from sandpiper.wire.text import clean_line
@@ -53,6 +54,8 @@ def plain_peer(name: Span, *, linked: bool) -> Parts:
 def room_changed(notice: RoomChanged, people: People) -> str:
     """We joined or left a room."""
     label = room_label(notice.name, people.name(notice.peer) if notice.peer is not None else None)
+    if notice.joined and notice.kind == "private":
+        label = people.room(notice.room)
     if not notice.joined:
         return f"You left {label}; its history stays."
     if notice.peer is not None:
@@ -76,14 +79,20 @@ def member_changed(notice: MemberChanged, people: People) -> str:
     return f"{name} is {'an admin' if notice.role == 'admin' else 'a member like others'} of {where} now."
 
 
+def is_news(notice: MemberChanged, people: People) -> bool:
+    """Whether a person is to read of it: whose room it is when one comes in is nothing new, and the owner may have no
+    name yet (`/who` has it).
+    """
+    return notice.role != "owner" or notice.peer == people.me
+
+
 def code_made(notice: CodeMade, people: People) -> tuple[str, str]:
     """There is a code for a private room: what it is, and what whoever gets it does. For the person's eyes only."""
     spoken, where = notice.code.spoken, people.room(notice.room)
-    relay = f" --relay {notice.relay}" if notice.relay else ""
     reach = "" if notice.relay else " No relay is named, so it works on this network only."
     return (
         f"The code of {where}: {spoken}",
-        f"Whoever may come in types: sandpiper join {spoken}{relay}  It lives for 24 hours.{reach}",
+        f"Whoever may come in types: {command(notice.code, notice.relay)}  It lives for 24 hours.{reach}",
     )
 
 

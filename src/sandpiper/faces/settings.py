@@ -27,20 +27,27 @@ class Secret:
 
 
 class Entering(Struct, frozen=True):
-    """The private room to begin in: `create` is the name of one to be made, or else `code` is that of one to join."""
+    """The private room to begin in: `create` is the name of one to be made, whose newcomers get as much of its history
+    as `history` says, or else `code` is that of one to join.
+    """
 
     create: str = ""
+    history: str = "all"
     code: Secret = Secret()
     password: Secret = Secret()
+
+
+START_ROOM = "general"
+"""The open room to start in when nobody says another one; a private room of that name is never meant."""
 
 
 class LineSettings(Struct, frozen=True):
     """How line mode behaves. `prompt`: a person sits at a terminal; `json`: events instead of text; `hub`: the address
     of one to start on; `password` is tried where that one or a room of it wants one; `entering` is the private room to
-    start in.
+    start in; `qr`: codes are shown as QR codes, too, if there is a prompt.
     """
 
-    room: str = "general"
+    room: str = START_ROOM
     json: bool = False
     prompt: bool = False
     coloured: bool = False
@@ -50,15 +57,16 @@ class LineSettings(Struct, frozen=True):
     hub: str = ""
     password: Secret = Secret()
     entering: Entering | None = None
+    qr: bool = True
 
 
 class TuiSettings(Struct, frozen=True):
     """How the full-screen face behaves; the words are those of the settings of the same names, `theme` is settled
-    (dark, light or none). `hub`, `password` and `entering` as in `LineSettings`. `log_file` is where to look when
+    (dark, light or none). `hub`, `password`, `entering` and `qr` as in `LineSettings`. `log_file` is where to look when
     something of ours failed, None: there is none; `config_file` is where the settings are, or would be.
     """
 
-    room: str = "general"
+    room: str = START_ROOM
     theme: str = "dark"
     emoji: str = "safe"
     notify: str = "bell"
@@ -66,6 +74,7 @@ class TuiSettings(Struct, frozen=True):
     hub: str = ""
     password: Secret = Secret()
     entering: Entering | None = None
+    qr: bool = True
     quiet: bool = False
     log_file: Path | None = None
     config_file: Path | None = None
@@ -89,4 +98,5 @@ def node_settings(settings: Settings, *, multicast: bool = True) -> NodeSettings
         peers=tuple((peer.host, peer.port) for peer in settings.peers),
         plain=settings.compat == "p2pchat",
         relays=tuple(dict.fromkeys(map(parse_relay, settings.relay))),
+        port_mapping=settings.port_mapping == "auto",
     )

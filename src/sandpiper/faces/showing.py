@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from sandpiper.faces import render
-from sandpiper.faces.people import PLAIN_MARK
+from sandpiper.faces.people import OTHER_KEY_MARK, PLAIN_MARK
 from sandpiper.faces.render import ID_DIGITS, Name, Quote, Shown
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Showing:
 
     def name(self, key: PeerKey, room: RoomId | None = None) -> Name:
         """Somebody's name in their colour."""
-        return Name(self._people.name(key, room), self._people.colour(key, room))
+        return Name(self._people.marked(key, room), self._people.colour(key, room))
 
     def label(self, room: RoomId) -> str:
         """A room's label; empty for the current one, which need not be named."""
@@ -46,7 +46,7 @@ class Showing:
         known = self._recent.find(room, target)
         if known is None or self._people.hidden(known.author):
             return Quote("", "")
-        return Quote(self._people.name(known.author, room), known.text)
+        return Quote(self._people.marked(known.author, room), known.text)
 
     def said(self, room: RoomId, target: bytes) -> Span:
         """An earlier message, quoted shortly."""
@@ -84,9 +84,11 @@ class Showing:
 
     def stored(self, message: Message, *, listed: bool) -> Shown:
         """A message of the history; `listed` with its id, so that it can be answered."""
-        room = message.room
+        room, name = message.room, self._people.author(message)
+        if not (message.plain or message.hub) and self._people.rival(message.author, room) is not None:
+            name += OTHER_KEY_MARK
         return Shown(
-            author=Name(self._people.author(message), self._people.colour(message.author, room)),
+            author=Name(name, self._people.colour(message.author, room)),
             time=message.time,
             text=message.text,
             action=message.action,

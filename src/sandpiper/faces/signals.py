@@ -9,7 +9,7 @@ import signal
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from types import FrameType
 
 EXIT_INTERRUPTED = 130
@@ -22,12 +22,17 @@ _ASKED: dict[str, Asked] = {"SIGINT": "interrupt", "SIGBREAK": "interrupt", "SIG
 
 @contextlib.contextmanager
 def heeded(
-    stop: Callable[[Asked], None], at_once: Callable[[], None], begun: Callable[[Asked], None] = lambda asked: None
+    stop: Callable[[Asked], None],
+    at_once: Callable[[], None],
+    begun: Callable[[Asked], None] = lambda asked: None,
+    *,
+    ignored: Collection[str] = (),
 ) -> Iterator[None]:
     """Inside, the first signal calls `stop` on the running loop; the second calls `at_once` and ends the process.
 
-    `begun` is called with the first signal wherever the program is, also when the loop stands still; it must not wait.
-    For the main thread; elsewhere it does nothing, because Python allows no more.
+    Signals named in `ignored` change nothing. `begun` is called with the first signal wherever the program is, also
+    when the loop stands still; it must not wait. For the main thread; elsewhere it does nothing, because Python allows
+    no more.
     """
     loop = asyncio.get_running_loop()
     asked = False
@@ -48,7 +53,7 @@ def heeded(
         if hasattr(signal, name):
             with contextlib.suppress(ValueError):  # not the main thread
                 number = signal.Signals[name]
-                before[number] = signal.signal(number, handle)
+                before[number] = signal.signal(number, signal.SIG_IGN if name in ignored else handle)
     try:
         yield
     finally:

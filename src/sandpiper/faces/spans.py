@@ -23,7 +23,9 @@ TAB = "    "
 
 
 class Span(NamedTuple):
-    """Some text in one style. Styles: "" as is, dim, bold, warn, error, and `colour N` of the 256-colour palette."""
+    """Some text in one style. Styles: "" as is, dim, bold, warn, error, qr (black on white), and `colour N` of the
+    256-colour palette.
+    """
 
     text: str
     style: str = ""
@@ -31,7 +33,7 @@ class Span(NamedTuple):
 
 Line = tuple[Span, ...]
 
-_SGR = {"dim": "2", "bold": "1", "warn": "33", "error": "1;31"}
+_SGR = {"dim": "2", "bold": "1", "warn": "33", "error": "1;31", "qr": "38;5;16;48;5;231"}
 
 
 def line(*parts: str | Span) -> Line:

@@ -24,7 +24,17 @@ from sandpiper.core.events import (
 from sandpiper.faces import events, sentences
 from sandpiper.faces.events import encode, timestamp
 from sandpiper.faces.spans import text_of
-from sandpiper.node import CodeMade, HubChange, HubNews, MeetingNews, PasswordWanted, PlainMessage, PlainPeer, Problem
+from sandpiper.node import (
+    CodeMade,
+    HubChange,
+    HubNews,
+    KeyChanged,
+    MeetingNews,
+    PasswordWanted,
+    PlainMessage,
+    PlainPeer,
+    Problem,
+)
 from sandpiper.wire.records import (
     Admit,
     Edit,
@@ -75,7 +85,7 @@ class Stream:
         self._terminal = terminal
         self._told: OrderedDict[RecordId, None] = OrderedDict()  # our newest edits, reactions and the like
         self._nicks: dict[PeerKey, tuple[str, str]] = {}  # linked peers: nick and away message as told
-        self._paths: dict[PeerKey, str] = {}  # and over which path
+        self._paths: dict[PeerKey, tuple[str, str]] = {}  # and over which path, and why
 
     def _put(self, event: events.Event) -> None:
         self._terminal.write(encode(event))
@@ -112,17 +122,7 @@ class Stream:
 
     def compare(self, comparison: Comparison) -> None:
         """See `Report`."""
-        self._put(
-            events.Safety(
-                nick=comparison.name,
-                key=comparison.key.hex(),
-                words=comparison.words,
-                digits=comparison.digits,
-                verified=comparison.verified,
-                first_seen=timestamp(comparison.first_seen) if comparison.first_seen else None,
-                path=comparison.path,
-            )
-        )
+        self._put(compared(comparison))
 
     def narrate(self, code: str, text: str, hint: str = "") -> None:
         """See `Report`."""
@@ -209,6 +209,16 @@ class Stream:
             case CodeEnded(room=room, reason=reason):
                 text, hint = sentences.code_ended(notice, people)
                 self._put(events.Notice(code=reason, text=text, hint=hint, room=people.room(room)))
+            case KeyChanged(peer=peer, holder=holder, room=private):
+                self._put(
+                    events.KeyChanged(
+                        nick=people.name(peer, private),
+                        key=peer.hex(),
+                        verified_nick=people.name(holder),
+                        verified_key=holder.hex(),
+                        room=people.room(private) if private is not None else None,
+                    )
+                )
             case MeetingNews(code=code, text=text, hint=hint):
                 self._put(events.Notice(code=code, text=text, hint=hint))
             case TypingSeen() | Refused() | PasswordWanted() | Judged():
@@ -232,11 +242,12 @@ class Stream:
     def _peer(self, notice: PeerChanged) -> None:
         key, name, status = notice.peer, self._people.name(notice.peer), notice.status
         before = self._nicks.get(key)
-        moved = self._paths.pop(key, notice.path) != notice.path
+        reached = notice.path, self._node.why(key) if notice.state == "linked" else ""
+        moved = self._paths.pop(key, reached) != reached
         if notice.state == "lost":
             self._nicks.pop(key, None)
         else:
-            self._nicks[key], self._paths[key] = (name, status), notice.path
+            self._nicks[key], self._paths[key] = (name, status), reached
         if before is None or notice.state == "lost" or moved:
             rooms = tuple(self._people.label(r) for r in self._node.rooms() if key in self._node.members(r.id))
             self._put(
@@ -245,10 +256,12 @@ class Stream:
                     key=key.hex(),
                     state=notice.state,
                     path=notice.path,
+                    why=reached[1],
                     rooms=rooms,
                     status=status,
                     reason=notice.reason,
                     verified=key in self._node.verified,
+                    other_key=self._people.rival(key) is not None,
                 )
             )
             return
@@ -293,6 +306,8 @@ class Stream:
                         history=history,
                         late=late,
                         action=action,
+                        verified=record.author in self._node.verified,
+                        other_key=self._people.rival(record.author, record.room) is not None,
                     )
                 )
             case Edit(target=target) | Retract(target=target) | React(target=target):
@@ -327,6 +342,19 @@ class Stream:
         """False for an attempt to change somebody else's message. What is not here yet is not doubted."""
         known = self._recent.find(record.room, target)
         return known is None or known.author == record.author
+
+
+def compared(comparison: Comparison) -> events.Safety:
+    """Safety words as an event."""
+    return events.Safety(
+        nick=comparison.name,
+        key=comparison.key.hex(),
+        words=comparison.words,
+        digits=comparison.digits,
+        verified=comparison.verified,
+        first_seen=timestamp(comparison.first_seen) if comparison.first_seen else None,
+        path=comparison.path,
+    )
 
 
 def stored(message: Message, *, room: str, nick: str, mine: bool) -> events.Message:

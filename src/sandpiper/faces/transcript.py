@@ -24,12 +24,23 @@ from sandpiper.core.events import (
 from sandpiper.faces import render, sentences
 from sandpiper.faces.catchup import CatchingUp
 from sandpiper.faces.comings import Comings
+from sandpiper.faces.invitation import command, qr_lines
 from sandpiper.faces.people import PLAIN_MARK
 from sandpiper.faces.render import Look, Name
 from sandpiper.faces.showing import Showing
-from sandpiper.faces.spans import Line, Span, ansi, dim, fold, harmless, line, text_of
-from sandpiper.faces.verifying import comparison_lines
-from sandpiper.node import CodeMade, HubChange, HubNews, MeetingNews, PasswordWanted, PlainMessage, PlainPeer, Problem
+from sandpiper.faces.spans import Line, Span, ansi, columns, dim, fold, harmless, line, text_of
+from sandpiper.faces.verifying import comparison_lines, key_changed_lines
+from sandpiper.node import (
+    CodeMade,
+    HubChange,
+    HubNews,
+    KeyChanged,
+    MeetingNews,
+    PasswordWanted,
+    PlainMessage,
+    PlainPeer,
+    Problem,
+)
 from sandpiper.wire.records import (
     Admit,
     Edit,
@@ -59,6 +70,7 @@ if TYPE_CHECKING:
     from sandpiper.wire.ids import PeerKey, RoomId
 
 
+RULE = 60  # cells around what must not be overlooked
 LATE_MS = 5_000  # two who speak at once are not late; a message this much older than the one above it is
 
 
@@ -70,12 +82,16 @@ def skipped(count: int) -> str:
 class Transcript:
     """A `Report` of lines of text."""
 
-    def __init__(self, node: Node, people: People, recent: Recent, terminal: Terminal, *, quiet: bool) -> None:
+    def __init__(
+        self, node: Node, people: People, recent: Recent, terminal: Terminal, *, quiet: bool, qr: bool = False
+    ) -> None:
+        """`quiet`: messages and errors alone; `qr`: show codes as QR codes, too, if a person sits at a terminal."""
         self._node = node
         self._people = people
         self._recent = recent
         self._terminal = terminal
         self._quiet = quiet
+        self._qr = qr and terminal.interactive
         self._showing = Showing(node, people, recent)
         self._comings = Comings(people, self._showing, self._news)
         self._day: date | None = None
@@ -190,14 +206,19 @@ class Transcript:
             case HubChange():
                 self._hub_change(notice)
             case MemberChanged():
-                self._news(sentences.member_changed(notice, people))
+                if sentences.is_news(notice, people):
+                    self._news(sentences.member_changed(notice, people))
             case CodeMade():
                 text, hint = sentences.code_made(notice, people)
                 self._put(self._folded([line(Span(text, "bold")), line(f"  {hint}")]))
+                if self._qr:
+                    self._put_qr(command(notice.code, notice.relay))
             case CodeTried():
                 self.trouble("code_tried", *sentences.code_tried(notice, people))
             case CodeEnded(reason=reason):
                 self.narrate(reason, *sentences.code_ended(notice, people))
+            case KeyChanged():
+                self._block(key_changed_lines(notice, people))
             case MeetingNews(code=code, text=text, hint=hint):
                 self.narrate(code, text, hint)
             case TypingSeen() | Refused() | PasswordWanted() | Judged():
@@ -223,6 +244,17 @@ class Transcript:
         self._comings.flush()
         paint = ansi if self._terminal.coloured else text_of
         self._terminal.write("".join(f"{paint(harmless(one))}\n" for one in lines), aside=aside)
+
+    def _put_qr(self, text: str) -> None:
+        """A QR code, where the terminal is wide enough for all of it."""
+        lines = qr_lines(text, coloured=self._terminal.coloured)
+        if columns(text_of(lines[0])) <= (self._terminal.width() or 0):
+            self._put(lines)
+
+    def _block(self, lines: Sequence[Line]) -> None:
+        """Lines that must not be overlooked, with rules around them; quiet or not."""
+        rule = line(Span("─" * min(self._terminal.width() or RULE, RULE), "warn"))
+        self._put([rule, *self._folded([line(Span("! ", "error"), *lines[0]), *lines[1:]]), rule], aside=True)
 
     def _live(self, lines: Sequence[Line]) -> None:
         """Lines of now: between two days comes a rule."""

@@ -1,4 +1,4 @@
-"""Comparing keys with somebody by safety words: /verify."""
+"""Comparing keys with somebody by safety words: /verify. And what is said of a name that comes with another key."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from sandpiper.errors import UsageError
+from sandpiper.faces.people import OTHER_KEY_MARK
 from sandpiper.faces.spans import Line, Span, dim, line
 from sandpiper.wire.ids import PeerKey
 from sandpiper.wire.text import clean_line
 
 if TYPE_CHECKING:
     from sandpiper.faces.context import Arguments, Context
+    from sandpiper.faces.people import People
+    from sandpiper.node import KeyChanged
 
 VERIFIED_MARK = "✓"
 """Stands behind the name of somebody whose safety words were compared."""
 
-ANSWERS = ("yes", "no")
+ANSWERS = ("yes", "no", "accept")
 A_ROW = 4  # words, and groups of digits, in one row
 
 
@@ -42,11 +45,13 @@ async def verify(context: Context, arguments: Arguments) -> None:
     if answer and answer not in ANSWERS:
         raise UsageError(
             f"{clean_line(answer, 40)!r} is no answer.",
-            hint="yes: the words were the same; no: they were not. Usage: /verify NICK [yes|no]",
+            hint="yes: the words were the same; no: they were not; accept: another key may have this name. "
+            "Usage: /verify NICK [yes|no|accept]",
             code="usage",
         )
     people = context.people
-    key = people.find(arguments["nick"])
+    room = context.node.room(context.face.room) if context.face.room is not None else None
+    key = people.find(arguments["nick"], room.id if room is not None and room.kind == "private" else None)
     name = people.name(key)
     if key == context.node.key:
         raise UsageError("That is you.", hint="Your own key: /status", code="self")
@@ -65,7 +70,11 @@ async def verify(context: Context, arguments: Arguments) -> None:
         raise UsageError(
             f"You have not seen the safety words of this {name} yet.", hint=f"First: /verify {name}", code="unseen"
         )
-    context.node.verify(key, verified=answer == "yes")
+    if answer == "accept":
+        context.node.trust.accept(key)
+        context.say("verify", f"What you write goes to {name}, too. They are not verified by that.")
+        return
+    context.node.trust.verify(key, verified=answer == "yes")
     if answer == "yes":
         context.say("verify", f"You have verified {name}: {VERIFIED_MARK} stands behind the name.")
     else:
@@ -109,8 +118,33 @@ async def compared(context: Context, key: PeerKey) -> Comparison:
 
 
 def mark(context: Context, key: PeerKey) -> str:
-    """What stands behind the name of somebody verified; empty for all others."""
-    return f" {VERIFIED_MARK}" if key in context.node.verified else ""
+    """What stands behind the name of somebody verified, or of another key with such a name; empty for all others."""
+    other = OTHER_KEY_MARK if context.people.rival(key, context.face.room) is not None else ""
+    return (f" {VERIFIED_MARK}" if key in context.node.verified else "") + other
+
+
+def key_changed_lines(notice: KeyChanged, people: People) -> list[Line]:
+    """Somebody comes with a verified name under another key: what that can mean, what follows, what to do."""
+    name, holder = people.name(notice.peer, notice.room), people.name(notice.holder)
+    nick = people.pinned(notice.holder)
+    where = f", nor into {people.room(notice.room)}, of which they are a member" if notice.room is not None else ""
+    return [
+        line(Span(f"ANOTHER KEY: {name} is not the {nick} whom you have verified", "bold warn")),
+        line(
+            f"{name} comes with the name under which you have verified {holder} {VERIFIED_MARK}, and with another key."
+            f" It may be {nick} on another machine, somebody else of that name, or somebody who wants to be taken for"
+            f" {nick}."
+        ),
+        line(Span(f"Nothing that you write goes to {name}{where}, until you have decided:", "bold")),
+        *(
+            line("  ", Span(f"{command:{len(name) + 17}}", "bold"), dim(meaning))
+            for command, meaning in (
+                (f"/verify {name}", f"compare safety words with {nick}, over a call or in person"),
+                (f"/verify {name} accept", "write to them all the same; that makes nobody verified"),
+                (f"/ignore {name}", "see nothing of what they say; what you write is held back as before"),
+            )
+        ),
+    ]
 
 
 def unverified_lines(name: str) -> list[Line]:

@@ -7,6 +7,7 @@ import ipaddress
 import ifaddr
 from msgspec import Struct
 
+from sandpiper.core.paths import Own
 from sandpiper.errors import UsageError
 
 
@@ -55,3 +56,22 @@ def list_interfaces(only: tuple[str, ...] = ()) -> tuple[Interface, ...]:
             code="no_interface",
         )
     return tuple(sorted(set(found)))
+
+
+def own_addresses(only: tuple[str, ...] = ()) -> frozenset[Own] | None:
+    """The addresses of this machine by which others may reach it, of the named interfaces when names are given; None:
+    the system does not say. IPv6 addresses of one link alone are left out.
+    """
+    try:
+        adapters = list(ifaddr.get_adapters())
+    except OSError:  # no more files may be opened, for example; there is another look
+        return None
+    found: set[Own] = set()
+    for adapter in adapters:
+        if only and not {adapter.name, adapter.nice_name} & set(only):
+            continue
+        for ip in adapter.ips:
+            host = ip.ip if isinstance(ip.ip, str) else ip.ip[0]
+            if not ipaddress.ip_address(host).is_link_local:
+                found.add(Own(host, ip.network_prefix))
+    return frozenset(found)

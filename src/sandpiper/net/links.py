@@ -7,11 +7,11 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from sandpiper.core.keepalive import Due, Keepalive
+from sandpiper.core.keepalive import DOUBT_SECONDS, GONE_DOUBT_SECONDS, Due, Keepalive
 from sandpiper.errors import LinkError, LinkLost, RemoteProtocolError, SandpiperError
 from sandpiper.net.intake import Checked, Intake
 from sandpiper.net.secure import Unwanted, accept_secure, comes_with_code, dial_secure
-from sandpiper.net.tcp import TcpPipe, dial
+from sandpiper.net.tcp import TcpPipe, dial, host_of
 from sandpiper.wire.admission import LinkFrame, decode_link
 from sandpiper.wire.frames import Bye, Ping, Pong, encode_frame
 from sandpiper.wire.limits import HANDSHAKE_SECONDS
@@ -19,7 +19,7 @@ from sandpiper.wire.limits import HANDSHAKE_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sandpiper.core.events import Now
+    from sandpiper.core.events import Now, PathKind
     from sandpiper.core.mesh import Mesh, Target
     from sandpiper.crypto.identity import Identity
     from sandpiper.net.link import Link, Pipe
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 FRAMES_A_TURN = 32  # frames of one link that take effect before others have a turn
 MAX_LINKS = 200  # with files and beacons below the 256 open files that macOS grants
+RETIRED_SECONDS = 2.0  # a link stays open behind a better one: what it has on its way, its end too, is the later news
 MAX_HANDSHAKES = 32  # strangers that have not proven who they are, at one time
 PLAIN_REFUSAL = (
     b'{"type":"error","text":"This is Sandpiper. It speaks the old p2pchat dialect only when started as p2pchat,'
@@ -45,7 +46,7 @@ class PlainDialect(Protocol):
         ...
 
 
-class Door(Protocol):
+class CodeDialect(Protocol):
     """Whoever serves callers that come with a code (see `sandpiper.node.door`)."""
 
     async def serve(self, pipe: Pipe, already: bytes = b"") -> Link | None:
@@ -91,8 +92,9 @@ class Links:
         now: Callable[[], Now],
         plain: PlainDialect | None = None,
         changed: Callable[[], None] = lambda: None,
+        path: Callable[[str], PathKind] = lambda _host: "lan",
     ) -> None:
-        """`changed` is called when `deadline` may be sooner than before."""
+        """`changed` is called when `deadline` may be sooner than before; `path(host)` is what a link to there is."""
         self._identity = identity
         self._mesh = mesh
         self._events = events
@@ -100,10 +102,12 @@ class Links:
         self._now = now
         self._plain = plain
         self._changed = changed
-        self.door: Door | None = None
+        self._path = path
+        self.door: CodeDialect | None = None
         """Who lets in callers with a code."""
         self._links: dict[PeerKey, Link] = {}
         self._ending: dict[Link, str] = {}  # links that we have closed and whose tasks have not ended yet, and why
+        self._retired: dict[Link, asyncio.TimerHandle] = {}  # better ones have taken their places; nothing counts there
         self._keepalive = Keepalive()
         self._strangers: dict[asyncio.Task[None], Pipe] = {}
         self._dials: set[asyncio.Task[None]] = set()
@@ -126,6 +130,8 @@ class Links:
 
     def tick(self) -> None:
         """Dial, ping and give up whatever is due."""
+        if self._closing:  # a timer that was on its way: nothing may begin any more
+            return
         now = self._now()
         for target in self._mesh.due(now):
             task = self._tasks.create_task(self._dial(target), name=f"dial {target.host}:{target.port}")
@@ -133,11 +139,16 @@ class Links:
             task.add_done_callback(self._dials.discard)
         self._live(self._keepalive.due(now))
 
-    def network_changed(self) -> None:
-        """Sleep is over or an interface has come or gone: doubt every link, dial everyone at once."""
+    def network_changed(self, *, gone: bool = False) -> None:
+        """Sleep is over or an address has come or (`gone`) gone: doubt every link, dial everyone at once."""
         now = self._now()
         self._mesh.retry_now(now)
-        self._live(self._keepalive.doubt_all(now))
+        self._live(self._keepalive.doubt_all(now, GONE_DOUBT_SECONDS if gone else DOUBT_SECONDS))
+
+    def doubt(self, peer: PeerKey) -> None:
+        """`peer` is said to know nothing of our link: it must show life at once."""
+        self._live(self._keepalive.doubt(peer, self._now(), GONE_DOUBT_SECONDS))
+        self._changed()
 
     def _live(self, due: Due) -> None:
         for peer, number in due.ping:
@@ -174,7 +185,8 @@ class Links:
     def _end(self, link: Link, code: str, reason: str) -> None:
         self._ending[link] = reason
         link.offer(encode_frame(Bye(code[:32], reason[:400])))
-        self._tasks.create_task(link.close(), name=f"close {link.address}")
+        if not self._closing:  # else all are being closed
+            self._tasks.create_task(link.close(), name=f"close {link.address}")
 
     async def close_all(self) -> None:
         """Say goodbye to everyone; whoever is not linked yet is left standing."""
@@ -185,6 +197,9 @@ class Links:
         for task in tuple(self._dials):
             task.cancel()
         links = list(self._links.values())
+        for link in tuple(self._retired):
+            self._retired.pop(link).cancel()
+            link.abort()
         for link in links:
             link.offer(encode_frame(Bye("leaving")))
         await asyncio.gather(*(link.close() for link in links))
@@ -220,7 +235,7 @@ class Links:
                 while more and (coded := comes_with_code(already)) is None:
                     already += (more := await pipe.read())
                 if already[:1] != b"{" and not (coded and self.door is not None):
-                    link = await accept_secure(pipe, self._identity, already)
+                    link = await accept_secure(pipe, self._identity, already, path=self._path(host_of(pipe.address)))
         except TimeoutError:
             log.info("%s called and did not say who it is in time", pipe.address)
             pipe.abort()
@@ -259,7 +274,9 @@ class Links:
         met: PeerKey | None = None
         try:
             pipe = await dial(target.host, target.port)
-            link = await dial_secure(pipe, self._identity, lambda peer: self._wanted(target, peer))
+            # A beacon comes from this network; what a person names may be anywhere.
+            path = "lan" if target.peer is not None else self._path(host_of(pipe.address))
+            link = await dial_secure(pipe, self._identity, lambda peer: self._wanted(target, peer, path), path=path)
             met = link.peer
         except Unwanted as exc:
             met = exc.peer
@@ -275,9 +292,9 @@ class Links:
                 self._dials.discard(task)
             await self._live_link(link)
 
-    def _wanted(self, target: Target, peer: PeerKey) -> bool:
+    def _wanted(self, target: Target, peer: PeerKey, path: PathKind) -> bool:
         """Asked before the other side takes us for linked, so that it never gives up a good link for nothing."""
-        return target.peer in (None, peer) and self._mesh.betters(peer, "lan")
+        return target.peer in (None, peer) and self._mesh.betters(peer, path)
 
     def adopt(self, link: Link) -> None:
         """A link that was made elsewhere is one of ours from now on."""
@@ -288,9 +305,9 @@ class Links:
         task.add_done_callback(lambda _: link.abort())  # also when it has not begun
 
     def _far(self, peer: PeerKey) -> bool:
-        """Not linked, or over a relay: that link may be one that the other side has lost."""
+        """Not linked, or over a relay, or in doubt: that link may be one that the other side has lost."""
         link = self._links.get(peer)
-        return link is None or link.path == "relay"
+        return link is None or link.path == "relay" or self._keepalive.doubted(peer)
 
     async def over_relay(self, pipe: Pipe, peer: PeerKey, *, dial: bool) -> bool:
         """Make a link to this very peer over a bridge; `dial`: ours is the first word. False: it was not to be.
@@ -320,15 +337,16 @@ class Links:
             link.offer(encode_frame(Bye("full", f"this peer has {MAX_LINKS} links already")))
             await link.close()
             return
-        if not self._mesh.keep(peer, self._now(), dialled=link.dialled, path=link.path):
+        doubted = self._keepalive.doubted(peer)
+        if not self._mesh.keep(peer, self._now(), dialled=link.dialled, path=link.path, doubted=doubted):
             link.offer(encode_frame(Bye("duplicate")))
             await link.close()
             return
         older = self._links.get(peer)
         self._links[peer] = link
         if older is not None:
-            self._end(older, "duplicate", "")
-        number = self._keepalive.up(peer, self._now())
+            self._retire(older, link)
+        number = self._keepalive.up(peer, self._now(), brisk=link.path == "direct")
         self._changed()
         reason = "closed"
         try:
@@ -341,6 +359,8 @@ class Links:
             reason = exc.sentence()
             self._refuse(link, exc)
         finally:
+            if (timer := self._retired.pop(link, None)) is not None:
+                timer.cancel()
             if link in self._ending:
                 reason = self._ending.pop(link)
             else:
@@ -351,6 +371,20 @@ class Links:
                 self._mesh.lost(peer, self._now())
                 self._changed()
                 self._events.link_down(peer, reason)
+
+    def _retire(self, older: Link, newer: Link) -> None:
+        """`newer` takes the place of `older`, at the other end at almost the same moment. Were a link over another path
+        closed at once, its end could come there before the new one has, and the peer would seem to be lost.
+        """
+        if older in self._ending or older.path == newer.path:
+            self._end(older, "duplicate", "")
+        else:
+            timer = asyncio.get_running_loop().call_later(RETIRED_SECONDS, self._send_off, older)
+            self._retired[older] = timer
+
+    def _send_off(self, link: Link) -> None:
+        if self._retired.pop(link, None) is not None and not self._closing:
+            self._end(link, "duplicate", "")
 
     def _refuse(self, link: Link, error: Exception) -> None:
         """What came over a link was wrong, or we failed to take it in."""
@@ -378,6 +412,8 @@ class Links:
                 if not taken % FRAMES_A_TURN:
                     await asyncio.sleep(0)
                 now = self._now()
+                if link in self._retired:
+                    continue
                 if self._links.get(peer) is not link or link in self._ending:
                     return
                 self._keepalive.heard(peer, now)

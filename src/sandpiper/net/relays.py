@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import os
 import re
 import socket
 import ssl
@@ -95,6 +96,14 @@ def parse_relay(text: str) -> RelayAddress:
     return RelayAddress(host.lower(), port, kind, pin)
 
 
+def names(text: str, relay: RelayAddress) -> bool:
+    """Whether `text` is an address of this relay: others may go another way to it, and know another certificate."""
+    try:
+        return parse_relay(text)[:2] == relay[:2]
+    except UsageError:
+        return False
+
+
 def _bad(text: str, why: str) -> UsageError:
     return UsageError(
         f"{clean_line(text, 80)!r} is not a relay's address: {why}.",
@@ -117,7 +126,6 @@ class RelayPipe(TcpPipe):
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, where: str) -> None:
         super().__init__(reader, writer)
         self.address = where
-        self.extra = writer.get_extra_info
 
 
 async def open_way(relay: RelayAddress, proxy: Proxy | None = None, *, local_port: int = 0) -> Way:
@@ -264,7 +272,10 @@ def _check_pin(relay: RelayAddress, pipe: RelayPipe) -> None:
 def _reason(exc: Exception) -> str:
     if isinstance(exc, ConnectionRefusedError):
         return "nothing listens there"
-    return clean_line(getattr(exc, "strerror", None) or str(exc), 100)
+    text = getattr(exc, "strerror", None) or str(exc)
+    if isinstance(exc, OSError) and exc.errno and text.startswith("Connect call failed"):
+        text = os.strerror(exc.errno)  # asyncio's own text names the address once more, and no reason
+    return clean_line(text, 100)
 
 
 class NoRelay(LinkError):

@@ -154,6 +154,19 @@ async def observe(
     """How a rendezvous sees a connection from this port of ours (0: any). Raises: LinkError, RemoteProtocolError."""
     way = await open_way(relay, proxies(relay.host), local_port=local_port)
     try:
+        return await observed_over(way, relay)
+    finally:
+        way.pipe.abort()
+
+
+async def observed_over(way: Way, relay: RelayAddress) -> Observed:
+    """How a rendezvous sees a connection on which nothing has been said yet; it stays open.
+
+    Raises:
+        LinkError: it breaks off, or says nothing.
+        RemoteProtocolError: it is no rendezvous.
+    """
+    try:
         async with asyncio.timeout(ANSWER_SECONDS):
             way.pipe.write(encode_line(Observe()))
             lines = Lines(way.pipe)
@@ -162,8 +175,6 @@ async def observe(
                 word = decode_word(await lines.read())
     except TimeoutError as exc:
         raise LinkTimeout(f"{relay} does not say how it sees us.") from exc
-    finally:
-        way.pipe.abort()
     if not isinstance(word, Observed):
         raise RemoteProtocolError(f"{relay} did not answer as a rendezvous does.", code="bad_line")
     return word
@@ -196,6 +207,7 @@ class RendezvousLink:
         self._dial = asyncio.Event()
         self._stopping = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._opening: asyncio.Future[tuple[RelayAddress, Way]] | None = None
         self._hung_up = ""
 
     async def run(self) -> None:
@@ -215,6 +227,19 @@ class RendezvousLink:
     def close(self) -> None:
         """Leave; `run` ends."""
         self._stopping.set()
+
+    def network_changed(self, addresses: frozenset[str]) -> None:
+        """Sleep is over, or our addresses are these by now: see whether the connection lives, make one at once else."""
+        gone = self.way.host not in addresses if self.way is not None else self._opening is not None
+        self.guest.network_changed(self._loop.time(), gone=gone)
+        if self._opening is not None:
+            self._opening.cancel()
+        self.carry_out()
+
+    def renew(self) -> None:
+        """Make another connection at once, from another port of ours."""
+        self.guest.network_changed(self._loop.time(), gone=True)
+        self.carry_out()
 
     async def bridge(self, token: bytes) -> BridgePipe:
         """As the function of this name, through the relay that is used now.
@@ -267,7 +292,7 @@ class RendezvousLink:
             self._dial.clear()
             reason = self._hung_up = ""
             try:
-                self.relay, self.way = await first_relay(self.relays, self._proxies)
+                self.relay, self.way = await self._open()
                 self.problem = None
                 self.guest.connected(self._loop.time())
                 self.carry_out()
@@ -284,3 +309,15 @@ class RendezvousLink:
                 self.way = None
             self.guest.lost(reason or self._hung_up, self._loop.time())
             self.carry_out()
+
+    async def _open(self) -> tuple[RelayAddress, Way]:
+        """Raises: LinkError: none of the relays answers, or our addresses have changed meanwhile."""
+        self._opening = opening = asyncio.ensure_future(first_relay(self.relays, self._proxies))
+        try:
+            await asyncio.wait((opening,))
+            if opening.cancelled():
+                raise LinkLost("The network has changed.")
+            return opening.result()
+        finally:
+            self._opening = None
+            opening.cancel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sandpiper.crypto.handshake import MODE_XXPSK0, PREAMBLE, LinkHandshake
 from sandpiper.crypto.noise import MAC_BYTES, CipherState, HandshakeFailed
@@ -225,10 +225,49 @@ class Answerer(Protocol):
         ...
 
 
+class Knock(NamedTuple):
+    """Somebody who says to know a code with our nameplate. Nothing of the words is shown yet."""
+
+    pipe: Pipe
+    inbox: _Inbox
+    opening: bytes
+    answer: bytes
+    until: float
+    """When the handshake must be done, on the event loop's clock."""
+
+
+async def knock(pipe: Pipe, nameplate: str) -> Knock:
+    """Ask whoever is there whether it answers for a code, before it is shown anything of the words. The pipe is closed
+    when that fails.
+
+    Raises:
+        NotAdmitted: it says no.
+        LinkLost, LinkTimeout: it is gone, or too slow.
+        RemoteProtocolError: it is no Sandpiper member.
+    """
+    inbox = _Inbox(pipe)
+    opening = bytes((MODE_XXPSK0,)) + encode_opening(nameplate)
+    until = asyncio.get_running_loop().time() + HANDSHAKE_SECONDS
+    async with _shaking_hands(pipe, until):
+        pipe.write(PREAMBLE, _framed(opening))
+        await _expect_preamble(inbox, pipe)
+        answer = await _message(inbox, pipe)
+        decode_answer(answer)
+    return Knock(pipe, inbox, opening, answer, until)
+
+
 async def secure_as_joiner(
     pipe: Pipe, identity: Identity, code: Code, password: str = "", *, path: PathKind = "relay"
 ) -> SecureLink:
-    """The handshake of whoever has a code; `password` is the room's, if it has one. The pipe is closed when it fails.
+    """The handshake of whoever has a code: `knock`, then `prove`, whose errors it raises."""
+    return await prove(await knock(pipe, code.nameplate), identity, code, password, path=path)
+
+
+async def prove(
+    knocked: Knock, identity: Identity, code: Code, password: str = "", *, path: PathKind = "relay"
+) -> SecureLink:
+    """Show that we know the code, to whoever says to know it; `password` is the room's, if it has one. The pipe is
+    closed when it fails.
 
     Raises:
         NotAdmitted: the member said no, or did not know the same words (`wrong_code`); exit codes are in the error.
@@ -236,14 +275,10 @@ async def secure_as_joiner(
         LinkLost, LinkTimeout: it was gone, or too slow, before that.
         RemoteProtocolError: it is no Sandpiper member.
     """
-    inbox = _Inbox(pipe)
-    opening = bytes((MODE_XXPSK0,)) + encode_opening(code.nameplate)
+    pipe, inbox, opening, answer, until = knocked
     shown = False
     try:
-        async with _shaking_hands(pipe):
-            pipe.write(PREAMBLE, _framed(opening))
-            await _expect_preamble(inbox, pipe)
-            answer = await _message(inbox, pipe)
+        async with _shaking_hands(pipe, until):
             theirs, salt = decode_answer(answer)
             if bool(salt) != bool(password):
                 raise NotAdmitted("password_needed" if salt else "no_password")
@@ -347,10 +382,10 @@ def comes_with_code(begun: bytes) -> bool | None:
 
 
 @contextlib.asynccontextmanager
-async def _shaking_hands(pipe: Pipe) -> AsyncIterator[None]:
-    """Inside, ten seconds run; whatever fails, the pipe is closed."""
+async def _shaking_hands(pipe: Pipe, until: float | None = None) -> AsyncIterator[None]:
+    """Inside, ten seconds run, or the time until `until`; whatever fails, the pipe is closed."""
     try:
-        async with asyncio.timeout(HANDSHAKE_SECONDS):
+        async with asyncio.timeout(HANDSHAKE_SECONDS) if until is None else asyncio.timeout_at(until):
             yield
     except TimeoutError as exc:
         pipe.abort()

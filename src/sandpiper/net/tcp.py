@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DIAL_SECONDS = 5.0  # a LAN answers in milliseconds, a far host in one or two seconds
 BACKLOG = 128
+DEAF_SECONDS = 6.0  # bytes that nobody acknowledges for so long end a link: a pulled cable, a NAT that has forgotten
 
 _REASONS = {
     errno.ECONNREFUSED: "nothing listens there",
@@ -32,12 +33,18 @@ def format_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def host_of(address: str) -> str:
+    """The host of what `format_address` gives."""
+    return address.rpartition(":")[0].strip("[]")
+
+
 class TcpPipe:
     """A connected TCP socket as a `Pipe`."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self.extra = writer.get_extra_info
         peer = writer.get_extra_info("peername") or ("?", 0)
         self.address = format_address(str(peer[0]), int(peer[1]))
         self._closed = False
@@ -79,6 +86,14 @@ class TcpPipe:
             self._writer.transport.abort()
 
 
+def notice_silence(pipe: TcpPipe) -> None:
+    """Have the system end the connection when what we send is not acknowledged for `DEAF_SECONDS`, where it can."""
+    sock: socket.socket | None = pipe.extra("socket")
+    if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(DEAF_SECONDS * 1000))
+
+
 async def dial(host: str, port: int) -> TcpPipe:
     """Connect within `DIAL_SECONDS`.
 
@@ -100,7 +115,9 @@ async def dial(host: str, port: int) -> TcpPipe:
     except (OSError, ValueError, OverflowError) as exc:
         number = exc.errno if isinstance(exc, OSError) else None
         raise DialFailed(f"Could not reach {where}: {_REASONS.get(number or 0, exc)}.") from exc
-    return TcpPipe(reader, writer)
+    pipe = TcpPipe(reader, writer)
+    notice_silence(pipe)
+    return pipe
 
 
 class Listener:
@@ -123,7 +140,9 @@ async def listen(accept: Callable[[TcpPipe], None], ports: range, hosts: tuple[s
     """
 
     def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        accept(TcpPipe(reader, writer))
+        pipe = TcpPipe(reader, writer)
+        notice_silence(pipe)
+        accept(pipe)
 
     last: OSError | None = None
     for port in ports:

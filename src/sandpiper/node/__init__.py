@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING
 
 from sandpiper.node.notices import (
     CodeMade,
+    CodePassword,
     HubChange,
     HubNews,
+    KeyChanged,
     MeetingNews,
     NodeNotice,
     NodeSettings,
@@ -22,8 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CodeMade",
+    "CodePassword",
     "HubChange",
     "HubNews",
+    "KeyChanged",
     "MeetingNews",
     "Node",
     "NodeNotice",

@@ -9,6 +9,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from sandpiper.core.events import EnterPrivate
+from sandpiper.core.floor import ALL, check_policy
 from sandpiper.core.private import PrivateRoom, begin_room
 from sandpiper.crypto.codes import ENTROPY_BYTES, Code, make_code
 from sandpiper.crypto.pake import stretch
@@ -43,6 +44,7 @@ class Codes:
         self._links = links
         self._mesh = mesh
         self._meetings = meetings
+        self._joining: set[str] = set()  # nameplates that a way in is being looked for
 
     @property
     def relays(self) -> tuple[RelayAddress, ...]:
@@ -51,22 +53,28 @@ class Codes:
 
     def reached(self) -> tuple[tuple[str, bool], ...]:
         """The relays in use, and whether they answer."""
-        return tuple((place.name, place.up) for place in self._meetings.views())
+        return tuple((place.shown, place.up) for place in self._meetings.views())
 
-    async def create(self, name: str, password: str = "") -> RoomId:
+    @property
+    def mapping(self) -> str:
+        """Whether the router passes a port on to us, and why, in a sentence; empty: it is not to be asked."""
+        return self._meetings.mapping.reason if self._meetings.mapping is not None else ""
+
+    async def create(self, name: str, password: str = "", history: str = ALL) -> RoomId:
         """Make a private room of this name, and its first code, which is told as `CodeMade`. Nothing is made when no
-        relay can be reached.
+        relay can be reached. `history` is what newcomers are given of it: all, none, 100 (entries) or 7d (days).
 
         Raises:
             LinkError: none of the relays can be reached.
-            UsageError: the password cannot be one.
+            UsageError: the password cannot be one, or `history` is no such thing.
             StoreError: the disk failed.
         """
         check_password(password)
-        relay, nameplate = await self._nameplate(self._meetings.relays)
+        history = check_policy(history)
         salt = os.urandom(SALT_BYTES)
         lock = RoomSecret(await asyncio.to_thread(stretch, password, salt)) if password else NO_SECRET
-        genesis = begin_room(self._identity, name, salt, moment().wall_ms)
+        relay, nameplate = await self._nameplate(self._meetings.relays)
+        genesis = begin_room(self._identity, name, salt, moment().wall_ms, history=history)
         secret = RoomSecret(os.urandom(ROOM_SECRET_BYTES))
         where = relay.spelled if relay is not None else ""
         self._run.do(EnterPrivate(genesis.room, (genesis,), secret, lock, where))
@@ -118,7 +126,8 @@ class Codes:
             moment(),
             salt=salt,
             lock=bytes(private.lock),
-            relay=str(relay) if relay is not None else "",
+            relay=relay.spelled if relay is not None else "",
+            after=private.roster.acts.newest(),
         )
         self._run.admission(opened)
         self._run.tell(CodeMade(room, code, relay.spelled if relay is not None else ""))
@@ -130,10 +139,21 @@ class Codes:
         Raises:
             NotAdmitted: the code or the password is wrong, or the room lets us not in; the sentence says why.
             LinkError: nobody was found, or no relay could be reached.
+            UsageError: we are coming in with a code of this number already, or the password cannot be one.
             SandpiperError: what came is not the room, or could not be kept.
         """
         check_password(password)
-        return await WayIn(self._identity, self._run, self._links, self._mesh, self._meetings, code, password).go()
+        if code.nameplate in self._joining:
+            raise UsageError(
+                f"You are coming in with the code of number {code.nameplate} already.",
+                hint="It takes a minute at most.",
+                code="joining",
+            )
+        self._joining.add(code.nameplate)
+        try:
+            return await WayIn(self._identity, self._run, self._links, self._mesh, self._meetings, code, password).go()
+        finally:
+            self._joining.discard(code.nameplate)
 
 
 def check_password(password: str) -> None:

@@ -11,7 +11,8 @@ from sandpiper.core.admission import ASK_SECONDS, Decline, Let
 from sandpiper.core.events import Post
 from sandpiper.core.joining import ADMIT_SECONDS
 from sandpiper.core.private import PrivateRoom
-from sandpiper.errors import LinkError, RemoteProtocolError, SandpiperError, StoreError, UsageError
+from sandpiper.errors import LinkError, LinkTimeout, RemoteProtocolError, SandpiperError, StoreError, UsageError
+from sandpiper.net.relays import names
 from sandpiper.net.secure import secure_as_member
 from sandpiper.node.notices import moment
 from sandpiper.wire.admission import (
@@ -19,6 +20,7 @@ from sandpiper.wire.admission import (
     Asks,
     Declined,
     NotAdmitted,
+    Roster,
     Settled,
     decode_admission,
     encode_admission,
@@ -32,15 +34,18 @@ if TYPE_CHECKING:
     from sandpiper.core.events import PathKind
     from sandpiper.crypto.identity import Identity
     from sandpiper.net.link import Pipe
+    from sandpiper.net.relays import RelayAddress
     from sandpiper.net.secure import SecureLink
     from sandpiper.node.runner import Runner
     from sandpiper.wire.ids import PeerKey
 
 log = logging.getLogger(__name__)
 
+FULL_SECONDS = 0.05  # before a roster goes on that was more than the other side could take: it may have 8 MiB
+
 
 class Door:
-    """Where joiners knock, over the LAN (`sandpiper.net.links.Door`) or a bridge."""
+    """Where joiners knock, over the LAN (`sandpiper.net.links.CodeDialect`) or a bridge."""
 
     def __init__(self, identity: Identity, run: Runner) -> None:
         self._identity = identity
@@ -49,13 +54,10 @@ class Door:
         run.declined = self._declined
 
     async def serve(
-        self, pipe: Pipe, already: bytes = b"", *, path: PathKind = "lan", relay: str = ""
+        self, pipe: Pipe, already: bytes = b"", *, path: PathKind = "lan", relay: RelayAddress | None = None
     ) -> SecureLink | None:
         """The link to somebody who knew the code and has been let in, ready for what all links carry; None: it came to
-        nothing, and the pipe is closed. `relay` is through which the joiner came; empty: through none.
-
-        Raises:
-            StoreError: the disk failed; the joiner was told that it cannot be let in.
+        nothing, and the pipe is closed. `relay` is through which the joiner came; None: through none.
         """
         try:
             link, attempt = await secure_as_member(
@@ -89,7 +91,7 @@ class Door:
         answer = self._run.codes.asked(attempt, asked, moment())
         match answer:
             case [Let() as let]:
-                declined = self._let(link, let)
+                declined = await self._let(link, let)
             case [Decline(frame=declined)]:
                 pass
             case _:
@@ -103,7 +105,7 @@ class Door:
             raise BadFrame("Somebody who was let in said something else than that.")
         return True
 
-    def _let(self, link: SecureLink, let: Let) -> Declined | None:
+    async def _let(self, link: SecureLink, let: Let) -> Declined | None:
         """Sign its admission and give it what it needs; or why not."""
         run = self._run
         room = run.engine.room(let.room)
@@ -117,9 +119,10 @@ class Door:
         except StoreError as exc:
             run.problem(exc.code, str(exc), exc.hint)
             return Declined("failed")
-        link.offer(encode_admission(Admitted(let.room, bytes(room.secret), "all", bytes(room.lock))))
-        for frame in rosters(run.engine.roster_records(let.room)):
-            link.offer(encode_admission(frame))
+        # Made now: what changes in the roster meanwhile is told on the link that this is to become.
+        await _offered(link, Admitted(let.room, bytes(room.secret), room.history, bytes(room.lock), room.relay))
+        for frame in tuple(rosters(run.engine.roster_records(let.room))):
+            await _offered(link, frame)
         return None
 
     def _declined(self, decline: Decline) -> None:
@@ -130,16 +133,31 @@ class Door:
             link.abort()
 
 
+async def _offered(link: SecureLink, frame: Admitted | Roster) -> None:
+    """Send a frame, once the other side has taken enough of those before.
+
+    Raises:
+        LinkTimeout: it takes nothing any more.
+    """
+    raw = encode_admission(frame)
+    for _ in range(round(ADMIT_SECONDS / FULL_SECONDS)):
+        if link.offer(raw):
+            return
+        await asyncio.sleep(FULL_SECONDS)
+    raise LinkTimeout(f"{link.address} does not take the roster.")
+
+
 class _Answering:
     """`Answerer`: the codes of a node, with the time put in, for joiners that came one way."""
 
-    def __init__(self, run: Runner, relay: str) -> None:
+    def __init__(self, run: Runner, relay: RelayAddress | None) -> None:
         self._run = run
         self._relay = relay
 
     def begin(self, nameplate: str) -> Attempt:
         """See `Answerer`."""
-        return self._run.codes.begin(nameplate, moment(), self._relay)
+        relay = self._relay
+        return self._run.codes.begin(nameplate, moment(), lambda at: relay is None or not at or names(at, relay))
 
     def judge(self, attempt: Attempt) -> None:
         """See `Answerer`."""

@@ -11,17 +11,14 @@ What happens is told to subscribers as notices (`sandpiper.core.events` and `san
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import random
 from typing import TYPE_CHECKING
 
 from sandpiper.core.discovery import Discovery
-from sandpiper.core.events import EnterPrivate, JoinOpen, LeaveRoom, OpenDirect, Post, SetPresence, SetTyping
+from sandpiper.core.events import JoinOpen, LeaveRoom, OpenDirect, Post, SetPresence, SetTyping
 from sandpiper.core.mesh import Mesh
-from sandpiper.core.private import PrivateRoom, begin_room
-from sandpiper.crypto.rooms import ROOM_SECRET_BYTES, RoomSecret, direct_room, open_room
-from sandpiper.crypto.signing import open_records
+from sandpiper.core.private import PrivateRoom
+from sandpiper.crypto.rooms import direct_room, open_room
 from sandpiper.errors import SandpiperError
 from sandpiper.net.beacons import Beacons, Identifying, peer_id
 from sandpiper.net.lan import Multicast
@@ -32,14 +29,16 @@ from sandpiper.node.alarm import Alarm
 from sandpiper.node.codes import Codes
 from sandpiper.node.door import Door
 from sandpiper.node.hubs import Hubs
+from sandpiper.node.mapping import mapped_ports
 from sandpiper.node.meeting import Meetings
 from sandpiper.node.notices import NodeSettings, Subscriber, moment
 from sandpiper.node.runner import OLD_ROOM, Runner
+from sandpiper.node.trust import Trust
+from sandpiper.node.whereabouts import Whereabouts
 from sandpiper.store.history import open_history
 from sandpiper.store.marks import UNREAD
 from sandpiper.store.reader import Reader
-from sandpiper.wire.limits import SALT_BYTES
-from sandpiper.wire.records import Admit, AnyBody, Remove, Role, Text
+from sandpiper.wire.records import AnyBody, Remove, Role, Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,10 +53,6 @@ if TYPE_CHECKING:
     from sandpiper.net.link import Link
     from sandpiper.store.marks import Place
     from sandpiper.wire.ids import PeerKey, RecordId, RoomId
-
-log = logging.getLogger(__name__)
-
-SLEEP_JUMP_MS = 10_000  # the clocks part by this much between two looks: the machine slept
 
 
 class Node:
@@ -75,7 +70,7 @@ class Node:
         self._ready = asyncio.Event()
         self._stopping = asyncio.Event()
         self._alarm: Alarm | None = None
-        self._drift: float | None = None
+        self._whereabouts = Whereabouts(settings.interfaces, moment())
         self._task: asyncio.Task[None] | None = None
         self._mesh = Mesh(self.key, random.Random())
         self._lan = Multicast(settings.group, settings.group_port, settings.interfaces)
@@ -86,6 +81,7 @@ class Node:
         self._hubs: Hubs
         self._meetings: Meetings
         self._codes: Codes
+        self._trust: Trust
 
     # ------------------------------------------------------------ life
 
@@ -131,6 +127,7 @@ class Node:
             self._run = Runner(self._identity, self._first_nick, opened.history, self._wake)
             for subscriber in self._early:
                 self._run.subscribe(subscriber)
+            self._trust = Trust(self._run)
             if opened.damaged is not None:
                 self._run.problem(
                     "damaged",
@@ -151,12 +148,18 @@ class Node:
                         peer_id(self.key), self.nick, tasks, self._run.plain_said, self._run.plain_peer
                     )
                 self._hubs = Hubs(self._identity, self._run, tasks)
-                self._links = Links(self._identity, self._mesh, self._run, tasks, moment, self._plain, self._look_again)
+                path_to = self._whereabouts.path_to
+                self._links = Links(
+                    self._identity, self._mesh, self._run, tasks, moment, self._plain, self._look_again, path_to
+                )
                 self._run.links = self._links
                 self._links.door = door = Door(self._identity, self._run)
+                run, links, names = self._run, self._links, settings.interfaces
                 self._meetings = Meetings(
-                    self.key, self._run, self._links, door, tasks, settings.relays, self._look_again
+                    self._identity, run, links, door, tasks, settings.relays, names, self._look_again
                 )
+                if settings.port_mapping:
+                    self._meetings.mapping = mapped_ports(tasks, names, self._meetings.reaching.map_changed)
                 self._codes = Codes(self._identity, self._run, self._links, self._mesh, self._meetings)
                 discovery = Discovery(peer_id(self.key), random.Random(), moment())
                 self._beacons = Beacons(
@@ -217,17 +220,15 @@ class Node:
             self._links.deadline(),
             self._beacons.deadline(),
             self._meetings.deadline(),
+            self._whereabouts.deadline(),
         )
         return min((t for t in times if t is not None), default=None)
 
     def _ring(self) -> float | None:
-        now = moment()
-        drift = now.wall_ms - now.mono * 1000
-        jump, self._drift = drift - (drift if self._drift is None else self._drift), drift
-        if jump > SLEEP_JUMP_MS:
-            log.info("the clock jumped by %.0f s: relinking", jump / 1000)
+        if (moved := self._whereabouts.look(moment())) is not None:
             self._beacons.again()
-            self._links.network_changed()
+            self._links.network_changed(gone=moved.gone)
+            self._meetings.network_changed(moved.own)
             self._hubs.look_again()
         self._beacons.tick()
         self._links.tick()
@@ -280,6 +281,10 @@ class Node:
         """The rooms we are in."""
         return self._run.engine.rooms() + self._hubs.rooms()
 
+    def left_private(self, name: str) -> bool:
+        """Whether we were in a private room of this name, and left it."""
+        return any(room.kind == "private" and room.name == name for room in self._run.engine.left.values())
+
     def room(self, room: RoomId) -> Room | None:
         """One of the rooms we are in."""
         found = self._run.engine.room(room)
@@ -298,6 +303,10 @@ class Node:
     def link(self, peer: PeerKey) -> Link | None:
         """The live link to a peer: its path and address."""
         return self._links.get(peer)
+
+    def why(self, peer: PeerKey) -> str:
+        """One short sentence on why a linked peer is reached over its path; empty: there is nothing to say."""
+        return self._meetings.reaching.paths.why(peer)
 
     def rtt(self, peer: PeerKey) -> float | None:
         """The last measured round trip to a peer, in seconds."""
@@ -345,44 +354,31 @@ class Node:
         self._run.do(OpenDirect(peer))
         return direct_room(self.key, peer)
 
-    def make_room(self, name: str) -> RoomId:
-        """Make a private room of this name: ours, and nobody else's yet."""
-        genesis = begin_room(self._identity, name, os.urandom(SALT_BYTES), moment().wall_ms)
-        self._run.do(EnterPrivate(genesis.room, (genesis,), RoomSecret(os.urandom(ROOM_SECRET_BYTES))))
-        return genesis.room
-
-    def admit(self, room: RoomId, peer: PeerKey, nick: str) -> tuple[bytes, ...]:
-        """Let somebody into a private room; the control records that they need to begin with, for `enter_room`.
-
-        Raises:
-            UsageError: it is no private room, we may not do that, the key is banned, or the room is full.
-            StoreError: it could not be kept, and was not done.
-        """
-        self._run.do(Post(room, Admit(peer, nick)))
-        return self._run.engine.roster_records(room)
-
-    def enter_room(self, room: RoomId, roster: tuple[bytes, ...], secret: RoomSecret) -> None:
-        """Be in a private room that a member let us into, with what it gave us.
-
-        Raises:
-            BadRecord: a control record is not what it says.
-            UsageError: these are not that room's.
-            StoreError: the disk failed.
-        """
-        self._run.do(EnterPrivate(room, open_records(roster, room), secret))
-
     def roles(self, room: RoomId) -> dict[PeerKey, MemberRole]:
         """All members of a private room, linked or not, with their roles; empty for rooms of other kinds."""
         found = self._run.engine.room(room)
         return dict(found.roster.ruling.roles) if isinstance(found, PrivateRoom) else {}
 
+    def banned(self, room: RoomId) -> frozenset[PeerKey]:
+        """Keys that are refused in a private room."""
+        found = self._run.engine.room(room)
+        return found.roster.ruling.banned if isinstance(found, PrivateRoom) else frozenset()
+
     def kick(self, room: RoomId, peer: PeerKey) -> None:
-        """End somebody's membership of a private room, or lift a ban.
+        """End somebody's membership of a private room.
 
         Raises:
-            UsageError: it is no private room, or we may not do that.
+            UsageError: it is no private room, it is nobody's membership, or we may not do that.
             StoreError: it could not be kept, and was not done.
         """
+        if isinstance(found := self._run.engine.room(room), PrivateRoom):
+            found.check_banned(peer, banned=False)
+        self._run.do(Post(room, Remove(peer, False)))
+
+    def unban(self, room: RoomId, peer: PeerKey) -> None:
+        """Refuse a key no longer: it may come in again with a code; raises as `kick`."""
+        if isinstance(found := self._run.engine.room(room), PrivateRoom):
+            found.check_banned(peer, banned=True)
         self._run.do(Post(room, Remove(peer, False)))
 
     def ban(self, room: RoomId, peer: PeerKey) -> None:
@@ -405,11 +401,13 @@ class Node:
 
         Raises:
             UsageError: we are not in that room.
+            TrustError: it is held back from a member whose key is another than the one verified under its name.
             StoreError: it could not be kept, and was not sent.
         """
         if self._hubs.room(room) is not None:
             self._hubs.post(room, body)
             return
+        self._trust.check(room, body)
         self._run.do(Post(room, body))
         if self._plain is not None and isinstance(body, Text) and room == open_room(OLD_ROOM):
             self._plain.say(f"* {self.nick} {body.text}" if body.action else body.text)
@@ -452,6 +450,11 @@ class Node:
         """Private rooms by code: making one, joining one, and new codes."""
         return self._codes
 
+    @property
+    def trust(self) -> Trust:
+        """What the person has said about keys, and what is held back because of it."""
+        return self._trust
+
     def connect(self, host: str, port: int) -> None:
         """Dial an address now and whenever its link is lost, until the end."""
         self._mesh.given(host, port, moment())
@@ -461,15 +464,6 @@ class Node:
         """Hide what a peer says (or not); remembered."""
         (self._run.ignored.add if ignored else self._run.ignored.discard)(peer)
         self._run.history.set_ignored(peer, self.names.nick(peer), ignored=ignored)
-
-    def verify(self, peer: PeerKey, *, verified: bool) -> None:
-        """The safety words of this key were the same (or were not, or are to be compared anew); remembered.
-
-        Raises:
-            StoreError: the disk failed; nothing has changed.
-        """
-        self._run.history.set_verified(peer, self.names.nick(peer), verified=verified)
-        (self._run.verified.add if verified else self._run.verified.discard)(peer)
 
     def mark_read(self, room: RoomId, place: Place) -> None:
         """Everything in a room up to `place` has been seen; remembered. What was read before stays read.

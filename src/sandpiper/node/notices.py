@@ -23,7 +23,7 @@ class NodeSettings(Struct, frozen=True):
 
     It listens on the first free one of `ports`, on all addresses or on `hosts`. `interfaces` are names, empty means
     all; `peers` are addresses to dial always; `plain` switches the old p2pchat dialect on; `relays` are where members
-    of private rooms meet who do not reach each other on a LAN.
+    of private rooms meet who do not reach each other on a LAN; with `port_mapping` the router is asked for a port then.
     """
 
     ports: range = DEFAULT_PORTS
@@ -35,6 +35,7 @@ class NodeSettings(Struct, frozen=True):
     peers: tuple[tuple[str, int], ...] = ()
     plain: bool = False
     relays: tuple[RelayAddress, ...] = ()
+    port_mapping: bool = False
 
 
 class Problem(Struct, frozen=True):
@@ -109,6 +110,23 @@ class PasswordWanted(Struct, frozen=True):
     wrong: bool = False
 
 
+class CodePassword(Struct, frozen=True):
+    """The room of a code has a password besides, which the person is to be asked for; it is given to `Codes.join`."""
+
+    code: Code
+    wrong: bool = False
+
+    @property
+    def label(self) -> str:
+        """What the password is of: the number alone, which everybody may see."""
+        return f"the room of code {self.code.nameplate}"
+
+    @property
+    def text(self) -> str:
+        """What the person is told."""
+        return "This room has a password besides the code."
+
+
 class CodeMade(Struct, frozen=True):
     """There is a code with which others may join a private room: for the eyes of the person. `relay` is where it can
     be used besides this network, as the other side names it; empty: nowhere.
@@ -119,6 +137,16 @@ class CodeMade(Struct, frozen=True):
     relay: str = ""
 
 
+class KeyChanged(Struct, frozen=True):
+    """`peer` comes with the name of `holder`, a verified key, and is not it: nothing is sent to it until the person has
+    decided (`Node.trust`). `room` is the private room of which it is a member, if one is concerned.
+    """
+
+    peer: PeerKey
+    holder: PeerKey
+    room: RoomId | None = None
+
+
 class MeetingNews(Struct, frozen=True):
     """Something happened at a rendezvous, or on the way into a private room."""
 
@@ -127,7 +155,8 @@ class MeetingNews(Struct, frozen=True):
     hint: str = ""
 
 
-NodeNotice = Notice | Problem | PlainMessage | PlainPeer | HubNews | HubChange | PasswordWanted | CodeMade | MeetingNews
+_OfHubs = HubNews | HubChange | PasswordWanted
+NodeNotice = Notice | Problem | PlainMessage | PlainPeer | _OfHubs | CodeMade | KeyChanged | MeetingNews
 Subscriber = Callable[[NodeNotice], None]
 
 

@@ -10,7 +10,7 @@ import logging
 import random
 from typing import TYPE_CHECKING
 
-from sandpiper.core.admission import CodeEnded, Decline, OpenCodes
+from sandpiper.core.admission import Decline, OpenCodes
 from sandpiper.core.engine import Engine
 from sandpiper.core.events import (
     Accepted,
@@ -30,13 +30,14 @@ from sandpiper.core.events import (
     Serve,
     Tick,
 )
+from sandpiper.core.inviting import stands
 from sandpiper.core.names import Names
 from sandpiper.crypto.rooms import open_room
 from sandpiper.crypto.signing import open_records
 from sandpiper.errors import StoreError
 from sandpiper.node.notices import NodeNotice, PlainMessage, PlainPeer, Problem, Subscriber, moment
 from sandpiper.store.reader import Reader
-from sandpiper.wire.admission import CodeOpen
+from sandpiper.wire.admission import Vouch
 from sandpiper.wire.frames import Records, encode_frame
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 from sandpiper.wire.limits import MAX_ANSWER_FRAMES, MAX_BATCH_BYTES, MAX_BATCH_RECORDS
@@ -77,8 +78,12 @@ class Runner:
         self.declined: Callable[[Decline], None] = lambda _: None
         """Told of a joiner whom nobody waits for any more."""
         self.codes_changed: Callable[[], None] = lambda: None
-        """Told when a code may have been opened or closed."""
-        self.codes = OpenCodes(identity.key, lambda room, peer: self.engine.refusal(room, peer))
+        """Told when a code was opened or closed, or where a room meets is news."""
+        self.codes = OpenCodes(
+            identity.key,
+            lambda room, peer: self.engine.refusal(room, peer),
+            lambda room, after: stands(self.engine.room(room), after),
+        )
         self._identity = identity
         self._rng = random.Random()
         self._wake = wake
@@ -86,6 +91,9 @@ class Runner:
         self._broken: StoreError | None = None
         self._met: dict[PeerKey, str] = {}  # linked since the start, and what they were called when it was kept
         self.engine = self._begin()
+        admitted = (room.id for room in self.engine.rooms() if room.roster.admits(identity.key))
+        rooms, now = frozenset(admitted), moment()
+        self.codes.restore((one for one in history.load_codes(now.wall_ms) if one.room in rooms), now)
 
     def _begin(self) -> Engine:
         """An engine that knows what the disk holds."""
@@ -96,14 +104,16 @@ class Runner:
                     self.ignored.add(peer.key)
                 if peer.verified:
                     self.verified.add(peer.key)
+                if peer.pinned:
+                    self.names.pin(peer.key, peer.pinned, verified=peer.verified)
         self.read = self.history.read_places()
         return Engine(self._identity, self.nick, self._rng, moment(), self.history.load_rooms(), self.codes)
 
     # ------------------------------------------------------------ telling
 
-    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
-        """Call `subscriber` with every notice from now on; the result ends that."""
-        self._subscribers.append(subscriber)
+    def subscribe(self, subscriber: Subscriber, *, first: bool = False) -> Callable[[], None]:
+        """Call `subscriber` with every notice from now on, `first` of all or last; the result ends that."""
+        self._subscribers.insert(0 if first else len(self._subscribers), subscriber)
         return lambda: self._subscribers.remove(subscriber)
 
     def tell(self, notice: NodeNotice) -> None:
@@ -145,7 +155,6 @@ class Runner:
         """
         self._perform(self.engine.admission(effects))
         self._wake(self.engine.deadline())
-        self.codes_changed()
 
     def _begin_again(self) -> None:
         """Forget what could not be kept, and everybody who might have heard of it."""
@@ -181,6 +190,8 @@ class Runner:
         names what it was told.
         """
         history, engine = self.history, self.engine
+        if codes := self.codes.unkept():
+            history.keep_codes(codes)
         for effect in effects:
             if isinstance(effect, Append):
                 history.append(effect)
@@ -207,9 +218,6 @@ class Runner:
                 case Serve():
                     history.commit()
                     self._serve(effect)
-                case CodeEnded():
-                    self.tell(effect)
-                    self.codes_changed()
                 case Decline():
                     self.declined(effect)
                 case Hangup(peer=peer, code=code, reason=reason):
@@ -225,13 +233,16 @@ class Runner:
                 case _:
                     self.tell(effect)
         history.commit()
+        self.codes.kept(codes)
+        if codes or any(isinstance(effect, SaveRoom) for effect in effects):
+            self.codes_changed()
 
     def _serve(self, serve: Serve) -> None:
         """Answer with as many frames as the records fill, at most `MAX_ANSWER_FRAMES`; the asker asks on. Those beside
         their logs come last, where there is room for them.
         """
         beside = self.history.fork_raws(serve.room, serve.ids)
-        places = serve.places
+        places, before = serve.places, serve.before
         for left in range(MAX_ANSWER_FRAMES - 1, -1, -1):
             found = self.history.raws(serve.room, places[:MAX_BATCH_RECORDS])
             places = places[len(found) :]
@@ -243,7 +254,9 @@ class Runner:
                     size += len(beside[0])
                     raws.append(beside.pop(0))
             more = left > 0 and bool(places or beside)
-            self.links.send(serve.peer, encode_frame(Records(serve.room, tuple(raws), serve.answer, more)))
+            frame = Records(serve.room, tuple(raws), serve.answer, more, serve.since, before)
+            self.links.send(serve.peer, encode_frame(frame))
+            before = ()
             for author, seq, _ in found:
                 self.engine.served(serve.peer, serve.room, author, seq)
             if not more:
@@ -280,7 +293,11 @@ class Runner:
 
     def check(self, peer: PeerKey, frame: LinkFrame) -> Checked:
         """See `LinkEvents`. Large batches go to two threads; libsodium lets go of the GIL."""
-        if not isinstance(frame, Records) or not self.engine.expects(peer, frame):
+        if isinstance(frame, Vouch):
+            private = self.engine.room(RoomId(frame.room))
+            if private is None or private.kind != "private":
+                return ()
+        elif not isinstance(frame, Records) or not self.engine.expects(peer, frame):
             return ()
         room = RoomId(frame.room)
         if len(frame.records) < THREAD_FROM:
@@ -291,8 +308,6 @@ class Runner:
         """See `LinkEvents`."""
         try:
             self.do(Received(peer, frame, records))
-            if isinstance(frame, CodeOpen):
-                self.codes_changed()
         except StoreError as exc:
             self.problem(exc.code, str(exc), exc.hint)
             raise

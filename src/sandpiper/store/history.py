@@ -21,6 +21,7 @@ from sandpiper.core.events import Append, SaveRoom, StoredLog, StoredRoom
 from sandpiper.crypto.rooms import RoomSecret
 from sandpiper.crypto.signing import reopen_record
 from sandpiper.errors import RemoteProtocolError, StoreError
+from sandpiper.store.codes import CodesKept
 from sandpiper.store.damage import BUSY_MS, check, connect, damage_note, damaged, move_aside, sql_errors
 from sandpiper.store.hubs import HubPlaces
 from sandpiper.store.judging import Judging
@@ -55,7 +56,7 @@ class Opened(Struct, frozen=True):
     damaged: Path | None
 
 
-class History(Marks, HubPlaces, Judging):
+class History(Marks, HubPlaces, Judging, CodesKept):
     """A profile's `history.db`, opened for writing. Not thread-safe: one owner."""
 
     def __init__(self, path: Path) -> None:
@@ -224,20 +225,13 @@ class History(Marks, HubPlaces, Judging):
         """Remember that the profile is, or no longer is, in a room."""
         with self._writing("keeping a room"):
             self._begin()
+            row = (room.room, room.name, room.kind, room.peer, room.joined, bytes(room.secret), bytes(room.lock))
             self._db.execute(
-                "INSERT INTO rooms (id, name, kind, peer, joined, secret, lock, relay)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE"
-                " SET joined = excluded.joined, lock = excluded.lock, relay = excluded.relay",
-                (
-                    room.room,
-                    room.name,
-                    room.kind,
-                    room.peer,
-                    room.joined,
-                    bytes(room.secret),
-                    bytes(room.lock),
-                    room.relay,
-                ),
+                "INSERT INTO rooms (id, name, kind, peer, joined, secret, lock, relay, since)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE"
+                " SET joined = excluded.joined, lock = excluded.lock, relay = excluded.relay,"
+                " secret = CASE length(excluded.secret) WHEN 0 THEN secret ELSE excluded.secret END",
+                (*row, room.relay, room.since),
             )
             self._rooms[room.room] = self._db.execute("SELECT n FROM rooms WHERE id = ?", (room.room,)).fetchone()[0]
 
@@ -345,11 +339,11 @@ class History(Marks, HubPlaces, Judging):
         self.commit()
         with self._reading():
             rows = self._db.execute(
-                "SELECT n, id, name, kind, peer, joined, topic, topic_clock, topic_id, secret, lock, relay FROM rooms"
-                " WHERE kind != 'hub' ORDER BY n"
+                "SELECT n, id, name, kind, peer, joined, topic, topic_clock, topic_id, secret, lock, relay, since"
+                " FROM rooms WHERE kind != 'hub' ORDER BY n"
             ).fetchall()
             out = []
-            for n, room, name, kind, peer, joined, topic, topic_clock, topic_id, secret, lock, relay in rows:
+            for n, room, name, kind, peer, joined, topic, topic_clock, topic_id, secret, lock, relay, since in rows:
                 logs = tuple(self._load_logs(n))
                 tips = tuple(self._load_tips(n, logs))
                 place = (topic_clock, topic_id)
@@ -369,6 +363,7 @@ class History(Marks, HubPlaces, Judging):
                         acts,
                         RoomSecret(lock),
                         relay,
+                        since,
                     )
                 )
             return out
@@ -381,19 +376,25 @@ class History(Marks, HubPlaces, Judging):
             place = Head(keys[author], seq, record)
             forks.setdefault(author, []).append((place, clock, reopen_record(raw).prev))
         nicks = dict(self._db.execute("SELECT author, nick FROM nicks WHERE room = ?", (room,)))
-        logs: dict[int, tuple[bytearray, list[int]]] = {}
-        query = "SELECT author, id, clock FROM records WHERE room = ? AND main = 1 ORDER BY author, seq"
-        for author, record, clock in self._db.execute(query, (room,)):
-            ids, clocks = logs.setdefault(author, (bytearray(), []))
+        logs: dict[int, tuple[bytearray, list[int], int]] = {}
+        query = "SELECT author, seq, id, clock FROM records WHERE room = ? AND main = 1 ORDER BY author, seq"
+        for author, seq, record, clock in self._db.execute(query, (room,)):
+            ids, clocks, _ = logs.setdefault(author, (bytearray(), [], seq))
             ids += record
             clocks.append(clock)
-        for author, (ids, clocks) in logs.items():
+        first = "SELECT raw FROM records WHERE room = ? AND main = 1 AND author = ? AND seq = ?"
+        for author, (ids, clocks, begins) in logs.items():
+            before = None
+            if begins > 1:  # what came before is not for us
+                row = self._db.execute(first, (room, author, begins)).fetchone()
+                before = Head(keys[author], begins - 1, reopen_record(row[0]).prev)
             yield StoredLog(
                 author=PeerKey(keys[author]),
                 ids=bytes(ids),
                 clocks=tuple(clocks),
                 forks=tuple(forks.get(author, ())),
                 nick=nicks.get(author, ""),
+                before=before,
             )
 
     def _load_tips(self, room: int, logs: Iterable[StoredLog]) -> Iterator[Head]:

@@ -1,4 +1,4 @@
-"""What a profile has noted beside the records: peers seen, ignored and verified, and what of a room was read."""
+"""What a profile has noted beside the records: peers seen, ignored, verified, pinned, and what of a room was read."""
 
 from __future__ import annotations
 
@@ -53,16 +53,23 @@ class Marks:
         self._choose("ignored", key, nick, ignored)
 
     def set_verified(self, key: PeerKey, nick: str, *, verified: bool) -> None:
-        """The safety words of this very key were the same, or are no longer believed to be."""
-        self._choose("verified", key, nick, verified)
+        """The safety words of this key were the same when it was called `nick`, or are no longer believed to be."""
+        self._choose("verified", key, nick, verified, pinned=nick if verified else "")
 
-    def _choose(self, column: str, key: PeerKey, nick: str, choice: bool) -> None:
+    def pin(self, key: PeerKey, nick: str) -> None:
+        """The person goes on with this key under this nick, although it is another's."""
+        self._choose("pinned", key, nick, nick)
+
+    def _choose(self, column: str, key: PeerKey, nick: str, choice: bool | str, **more: str) -> None:
+        """Keep a choice about a key, and `more` columns with it; the names of columns are our own."""
+        values = {column: choice, **more}
         with self._writing("keeping a choice"):
             self._begin()
             self._db.execute(
-                f"INSERT INTO peers (key, nick, first_seen, last_seen, {column}) VALUES (?, ?, 0, 0, ?)"
-                f" ON CONFLICT (key) DO UPDATE SET {column} = excluded.{column}",
-                (key, nick, choice),
+                f"INSERT INTO peers (key, nick, first_seen, last_seen, {', '.join(values)})"
+                f" VALUES (?, ?, 0, 0{', ?' * len(values)})"
+                f" ON CONFLICT (key) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in values)}",
+                (key, nick, *values.values()),
             )
             self.commit()
 

@@ -72,7 +72,9 @@ class RoomRow(Struct, frozen=True):
 
 
 class PeerRow(Struct, frozen=True):
-    """Somebody ever linked; times in ms since 1970."""
+    """Somebody ever linked; times in ms since 1970. `pinned` is the nick under which the person has verified the key,
+    or goes on with it without; empty: neither.
+    """
 
     key: PeerKey
     nick: str
@@ -80,6 +82,7 @@ class PeerRow(Struct, frozen=True):
     last_seen: int
     ignored: bool
     verified: bool = False
+    pinned: str = ""
 
 
 _COLUMNS = (
@@ -147,11 +150,13 @@ class Reader:
         """Everybody ever linked, the newest first."""
         with sql_errors(self.path, "reading it"):
             # A file that no node has opened since an update is read as it is.
-            verified = "verified" if self._db.execute("PRAGMA user_version").fetchone()[0] >= 2 else "0"
-            query = f"SELECT key, nick, first_seen, last_seen, ignored, {verified} FROM peers"
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            verified = "verified" if version >= 2 else "0"
+            pinned = "pinned" if version >= 6 else f"iif({verified}, nick, '')"
+            query = f"SELECT key, nick, first_seen, last_seen, ignored, {verified}, {pinned} FROM peers"
             return [
-                PeerRow(key, nick, first_seen, last_seen, bool(ignored), bool(verified))
-                for key, nick, first_seen, last_seen, ignored, verified in self._db.execute(
+                PeerRow(key, nick, first_seen, last_seen, bool(ignored), bool(verified), pinned)
+                for key, nick, first_seen, last_seen, ignored, verified, pinned in self._db.execute(
                     f"{query} ORDER BY last_seen DESC, key"
                 )
             ]

@@ -128,7 +128,28 @@ ALTER TABLE rooms ADD COLUMN lock BLOB NOT NULL DEFAULT x'';
 ALTER TABLE rooms ADD COLUMN relay TEXT NOT NULL DEFAULT '';
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1.replace("TOKENIZER", TOKENIZER), _V2, _V3, _V4, _V5)
+# Codes of private rooms, so that a restart neither ends them nor forgives a wrong guess; and where our part of a room's
+# history begins.
+_V6 = """
+CREATE TABLE codes (
+    id BLOB PRIMARY KEY,
+    room INTEGER NOT NULL REFERENCES rooms,
+    ends INTEGER NOT NULL,                -- ms since 1970: when it lets nobody in any more, or is forgotten
+    mine INTEGER NOT NULL,                -- 1: it was made here
+    told BLOB NOT NULL,                   -- as members tell it to each other, words and all; empty: it is closed
+    nameplate TEXT NOT NULL,
+    relay TEXT NOT NULL,
+    reason TEXT NOT NULL                  -- why it is closed; empty: it is open
+) WITHOUT ROWID;
+ALTER TABLE rooms ADD COLUMN since INTEGER NOT NULL DEFAULT 0;  -- order clock of the first record that is for us
+"""
+# Under which nick a key was pinned. Who was verified before is pinned as what they are called now.
+_V7 = """
+ALTER TABLE peers ADD COLUMN pinned TEXT NOT NULL DEFAULT '';
+UPDATE peers SET pinned = nick WHERE verified;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1.replace("TOKENIZER", TOKENIZER), _V2, _V3, _V4, _V5, _V6, _V7)
 """Entry n brings a file from version n to n + 1. Entries are never changed once released."""
 
 APPLICATION_ID = 0x53504950  # "SPIP": tells our files from other SQLite files

@@ -16,7 +16,14 @@ from typing_extensions import override
 from sandpiper.errors import LinkError, RemoteProtocolError, TrustError
 from sandpiper.wire.frames import AnyFrame, BadFrame, Frame, RawRecord, decode_frame
 from sandpiper.wire.ids import Key32
-from sandpiper.wire.limits import MAX_BATCH_BYTES, MAX_BATCH_RECORDS, MAX_FRAME_BYTES, MAX_NICK_CHARS
+from sandpiper.wire.limits import (
+    MAX_AFTER,
+    MAX_BATCH_BYTES,
+    MAX_BATCH_RECORDS,
+    MAX_FRAME_BYTES,
+    MAX_NICK_CHARS,
+    MAX_VOUCH_RECORDS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -223,7 +230,7 @@ class Asks(Frame, frozen=True, array_like=True):
 class Admitted(_Hidden, frozen=True, array_like=True):
     """Member: you are in. `room` is the id of the room's genesis, `secret` what only members know, `history` how much
     of what was said before is for newcomers, `lock` the room's password (stretched; empty: none), so that the newcomer
-    can let in others.
+    can let in others, `relay` where its members meet (empty: where each of them likes).
     """
 
     kind: ClassVar[int] = 41
@@ -231,9 +238,11 @@ class Admitted(_Hidden, frozen=True, array_like=True):
     secret: Secret32
     history: History
     lock: Lock = b""
+    relay: Annotated[str, Meta(max_length=MAX_RELAY_CHARS)] = ""
 
     def __post_init__(self) -> None:
         _check_lock(self.lock)
+        _check_relay(self.relay)
 
 
 class Roster(Frame, frozen=True, array_like=True):
@@ -272,7 +281,8 @@ Counts = Annotated[tuple[Guesses, ...], Meta(max_length=8)]
 
 class CodeOpen(_Hidden, frozen=True, array_like=True):
     """Whoever joins with this code may be let in. `left` is how long it still lives, in ms: clocks differ. `relay` is
-    where its nameplate was given out (host:port; empty: where the room meets), `wrong` what is known of wrong guesses.
+    where its nameplate was given out (empty: nowhere, it is for one network), `wrong` what is known of wrong guesses.
+    `after` are the newest control records that its issuer knew: a removal neither among nor behind them ends it.
     """
 
     kind: ClassVar[int] = 45
@@ -285,13 +295,13 @@ class CodeOpen(_Hidden, frozen=True, array_like=True):
     lock: Lock = b""
     relay: Annotated[str, Meta(max_length=MAX_RELAY_CHARS)] = ""
     wrong: Counts = ()
+    after: Annotated[tuple[Key32, ...], Meta(max_length=MAX_AFTER)] = ()
 
     def __post_init__(self) -> None:
         _check_lock(self.lock)
         if bool(self.salt) != bool(self.lock) or len(self.salt) not in (0, SALT_BYTES):
             raise ValueError("a salt of another length, or without its lock")
-        if not _RELAY.fullmatch(self.relay):
-            raise ValueError("a relay that is no address")
+        _check_relay(self.relay)
 
 
 class CodeGuessed(Frame, frozen=True, array_like=True):
@@ -312,6 +322,19 @@ class CodeClosed(Frame, frozen=True, array_like=True):
     reason: Annotated[str, Meta(max_length=MAX_REFUSAL)]
 
 
+class Vouch(Frame, frozen=True, array_like=True):
+    """To a member who does not know yet that the sender is one: the control records that let it in, causes first."""
+
+    kind: ClassVar[int] = 48
+    room: Key32
+    records: Annotated[tuple[RawRecord, ...], Meta(max_length=MAX_VOUCH_RECORDS)]
+
+
+def _check_relay(relay: str) -> None:
+    if not _RELAY.fullmatch(relay):
+        raise ValueError("a relay that is no address")
+
+
 def _check_lock(lock: bytes) -> None:
     if len(lock) not in (0, LOCK_BYTES):
         raise ValueError("a lock of another length")
@@ -319,14 +342,14 @@ def _check_lock(lock: bytes) -> None:
 
 JoinFrame = Asks | Admitted | Roster | Declined | Settled
 CodeFrame = CodeOpen | CodeGuessed | CodeClosed
-AdmissionFrame = JoinFrame | CodeFrame
-LinkFrame = AnyFrame | CodeFrame
+AdmissionFrame = JoinFrame | CodeFrame | Vouch
+LinkFrame = AnyFrame | CodeFrame | Vouch
 """What a link of two peers carries; those about codes among members only."""
 
 _KINDS: tuple[type[Frame], ...] = (
-    Asks, Admitted, Roster, Declined, Settled, CodeOpen, CodeGuessed, CodeClosed,
+    Asks, Admitted, Roster, Declined, Settled, CodeOpen, CodeGuessed, CodeClosed, Vouch,
 )  # fmt: skip
-_OF_CODES = frozenset((CodeOpen.kind, CodeGuessed.kind, CodeClosed.kind))
+_ON_LINKS = frozenset((CodeOpen.kind, CodeGuessed.kind, CodeClosed.kind, Vouch.kind))
 _encoder = msgspec.msgpack.Encoder()
 _decoders: dict[int, msgspec.msgpack.Decoder[AdmissionFrame]] = {k.kind: msgspec.msgpack.Decoder(k) for k in _KINDS}
 
@@ -360,9 +383,9 @@ def decode_link(raw: bytes | memoryview) -> LinkFrame:
     Raises:
         BadFrame: too long, or not what its kind byte says.
     """
-    if raw and raw[0] in _OF_CODES:
+    if raw and raw[0] in _ON_LINKS:
         frame = decode_admission(raw)
-        assert isinstance(frame, CodeFrame)
+        assert isinstance(frame, CodeFrame | Vouch)
         return frame
     return decode_frame(raw)
 

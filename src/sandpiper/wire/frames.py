@@ -14,6 +14,7 @@ from sandpiper.errors import RemoteProtocolError
 from sandpiper.wire.ids import Key32, Tag8
 from sandpiper.wire.limits import (
     MAX_BATCH_RECORDS,
+    MAX_CLOCK,
     MAX_FETCH_IDS,
     MAX_FRAME_BYTES,
     MAX_HEADS,
@@ -29,6 +30,7 @@ LINK_VERSION = 1
 
 Tags = Annotated[tuple[Tag8, ...], Meta(max_length=MAX_ROOM_TAGS)]
 Heads_ = Annotated[tuple[Head, ...], Meta(max_length=MAX_HEADS)]
+Clock = Annotated[int, Meta(ge=0, le=MAX_CLOCK)]
 RawRecord = Annotated[bytes, Meta(max_length=MAX_RECORD_BYTES)]
 
 
@@ -81,26 +83,31 @@ class Heads(Frame, frozen=True, array_like=True):
 
 class Want(Frame, frozen=True, array_like=True):
     """Ask for records past `heads`, in the room's order, at most one batch. `recent` > 0 asks instead for that
-    many of the newest, so that a late joiner has something to read at once.
+    many of the newest, so that a late joiner has something to read at once. `since`: only those of this order clock
+    and later ones, because the history is for the asker from there on.
     """
 
     kind: ClassVar[int] = 5
     room: Key32
     heads: Heads_
     recent: Annotated[int, Meta(ge=0, le=MAX_BATCH_RECORDS)] = 0
+    since: Clock = 0
 
 
 class Fetch(Frame, frozen=True, array_like=True):
-    """Ask for records by id: parents that forks hide from `Want`."""
+    """Ask for records by id: parents that forks hide from `Want`. `since` as there."""
 
     kind: ClassVar[int] = 6
     room: Key32
     ids: Annotated[tuple[Key32, ...], Meta(max_length=MAX_FETCH_IDS)]
+    since: Clock = 0
 
 
 class Records(Frame, frozen=True, array_like=True):
     """Records of one room, oldest first. `answer` 0: pushed live; 1: answers `Want`; 2: answers a recent `Want`;
-    3: answers `Fetch`. `more`: another frame of the same answer follows.
+    3: answers `Fetch`. `more`: another frame of the same answer follows. `since`: nothing from before this order clock
+    is given; `before` are the last records of their logs that lie before it (in the answer to a `Fetch`: those of the
+    ids), of which the asker gets none.
     """
 
     kind: ClassVar[int] = 7
@@ -108,6 +115,8 @@ class Records(Frame, frozen=True, array_like=True):
     records: Annotated[tuple[RawRecord, ...], Meta(max_length=MAX_BATCH_RECORDS)]
     answer: Annotated[int, Meta(ge=0, le=3)] = 0
     more: bool = False
+    since: Clock = 0
+    before: Heads_ = ()
 
 
 class Ping(Frame, frozen=True, array_like=True):
@@ -161,8 +170,18 @@ class BadFrame(RemoteProtocolError):
 
 
 def encode_frame(frame: Frame) -> bytes:
-    """Kind byte and body, at most `MAX_FRAME_BYTES`."""
-    return bytes((frame.kind,)) + _encoder.encode(frame)
+    """Kind byte and body, at most `MAX_FRAME_BYTES`. Fields that came later are left off where they say nothing."""
+    body: object = frame
+    match frame:
+        case Want(since=0):
+            body = (frame.room, frame.heads, frame.recent)
+        case Fetch(since=0):
+            body = (frame.room, frame.ids)
+        case Records(since=0):
+            body = (frame.room, frame.records, frame.answer, frame.more)
+        case _:
+            pass
+    return bytes((frame.kind,)) + _encoder.encode(body)
 
 
 def decode_frame(raw: bytes | memoryview) -> AnyFrame:

@@ -25,9 +25,13 @@ SALT_BYTES = 16  # of a private room: no two are alike by chance
 MAX_ROSTER = 1000  # members of a private room: heads of all of them fit a frame several times
 MAX_AFTER = 64  # newest control records that one names: as many rule at the same moment; 2 KiB
 
+MAX_VOUCH_RECORDS = 32  # that a newcomer shows to somebody who has not heard of it: what was decided since they met
+MAX_VOUCH_BYTES = 8 * 1024  # of these together: half a signal of a rendezvous
+
 MAX_DEPS = 8  # heads of others one record names
 MAX_TIME_MS = 1 << 48  # year 10889: nothing honest is later, and sums stay far below 2**63
 MAX_SEQ = 1 << 48
+MAX_CLOCK = 1 << 52  # order clocks: times, and one more for each step since
 MAX_HEADS = 4096  # heads in one message: four times the largest roster
 MAX_ROOM_TAGS = 512  # rooms one peer may name in hello
 MAX_FETCH_IDS = 256  # records asked for by id in one frame

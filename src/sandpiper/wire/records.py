@@ -16,6 +16,7 @@ from sandpiper.wire.ids import Key32, PeerKey, RecordId, RoomId, Seq
 from sandpiper.wire.limits import (
     KEY_BYTES,
     MAX_AFTER,
+    MAX_CLOCK,
     MAX_DEPS,
     MAX_EMOJI_CHARS,
     MAX_NICK_CHARS,
@@ -120,13 +121,15 @@ class Genesis(Body, frozen=True, array_like=True):
 
 class Admit(Body, frozen=True, array_like=True):
     """`key` is let in, and called `nick` until it says otherwise. By `key` itself: it comes back, and its log counts
-    from here on. `after` are the ids of the newest control records that the author knew, as in all that follow.
+    from here on. `after` are the ids of the newest control records that the author knew, as in all that follow. `since`
+    is the order clock from which on the history is for `key`; 0: all of it.
     """
 
     kind: ClassVar[int] = 17
     key: Key32
     nick: Annotated[str, Meta(max_length=MAX_NICK_CHARS * _LONG)]
     after: After = ()
+    since: Annotated[int, Meta(ge=0, le=MAX_CLOCK)] = 0
 
 
 class Role(Body, frozen=True, array_like=True):
@@ -256,7 +259,7 @@ def _decode_body(kind: int, raw: msgspec.Raw) -> AnyBody:
             return Genesis(clean_line(made.name, MAX_ROOM_NAME_CHARS), made.salt, made.history, made.limit)
         case 17:
             admit = _admit_decoder.decode(raw)
-            return Admit(admit.key, clean_nick(admit.nick), admit.after)
+            return Admit(admit.key, clean_nick(admit.nick), admit.after, admit.since)
         case 18:
             return _whole_cut(_role_decoder.decode(raw))
         case 19:
@@ -283,7 +286,10 @@ def encode_payload(
     room: RoomId, author: PeerKey, seq: int, prev: RecordId, deps: tuple[Head, ...], time_ms: int, body: AnyBody
 ) -> bytes:
     """The bytes that are hashed and signed."""
-    packed = msgspec.Raw(_encoder.encode(body))
+    said: object = body
+    if isinstance(body, Admit) and not body.since:  # the field came later, and is left off where it says nothing
+        said = (body.key, body.nick, body.after)
+    packed = msgspec.Raw(_encoder.encode(said))
     return _encoder.encode(
         _Payload(
             version=RECORD_VERSION,

@@ -188,7 +188,8 @@ class Signalled(_Line, frozen=True, kw_only=True, tag="signal"):
 
 class Observed(_Line, frozen=True, omit_defaults=True, kw_only=True, tag="observed"):
     """Your address as seen here. With `tunnel` it is that of a program in front of the rendezvous, and tells nothing.
-    `second_port` (0: none) may be asked as well; `relay`: it splices connections, too.
+    `second_port` (0: none) may be asked as well; `relay`: it splices connections, too. `time` is in ms since 1970 by
+    the clock of the rendezvous; 0: it does not say.
     """
 
     host: Host
@@ -196,6 +197,7 @@ class Observed(_Line, frozen=True, omit_defaults=True, kw_only=True, tag="observ
     tunnel: bool = False
     relay: bool = False
     second_port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    time: Millis = 0
     v: int = VERSION
 
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from sandpiper.faces.tui.backstage import NodeBackstage
     from sandpiper.faces.tui.notify import How as CallBy
     from sandpiper.faces.tui.views import Update
+    from sandpiper.node.notices import CodePassword
 
 log = logging.getLogger(__name__)
 
@@ -274,6 +275,12 @@ class Asking:
         from sandpiper.faces.tui.dialogs.ask import PassphraseDialog
 
         return self._answer(PassphraseDialog(prompt)) or ""
+
+    def password(self, wanted: CodePassword) -> str:
+        """See `Ask`."""
+        from sandpiper.faces.tui.dialogs.ask import CODE_PASSWORD, PasswordDialog
+
+        return self._answer(PasswordDialog(wanted.label, wanted.text, about=CODE_PASSWORD)) or ""
 
     def _answer(self, dialog: ModalScreen[Result]) -> Result | None:
         answers: list[Result | None] = []

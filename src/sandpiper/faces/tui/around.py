@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sandpiper.core.events import CatchUp, Gap, PeerChanged, RoomChanged
 from sandpiper.crypto.rooms import direct_room
 from sandpiper.faces.sentences import where_reached
-from sandpiper.faces.tui.views import Around, HubSide, Missing, PeerView, RoomView, Us, Who
+from sandpiper.faces.tui.views import Around, HubSide, Membering, Missing, PeerView, RoomView, Us, Who
 from sandpiper.store.marks import UNREAD
 
 if TYPE_CHECKING:
@@ -137,7 +137,20 @@ class Surroundings:
                 if not self._people.hidden(key)
             ),
             hub=self._hub_side(room.id, hub) if hub is not None else None,
+            held_back=tuple(self._people.name(key, room.id) for key in self._node.trust.held_back(room.id)),
+            members=self._members(room.id) if room.id == self.shown else (),
         )
+
+    def _members(self, room: RoomId) -> tuple[Membering, ...]:
+        """Who is a member of a private room: those here first, then by role and name."""
+        node, here = self._node, {self._node.key, *self._node.members(room)}
+        found = [
+            Membering(self._naming.who(key, room), role, key in here, key == node.key)
+            for key, role in node.roles(room).items()
+        ]
+        order = {"owner": 0, "admin": 1, "member": 2}
+        found.sort(key=lambda one: (not one.here, order[one.role], one.who.name.casefold(), one.who.name))
+        return tuple(found[:MAX_PEOPLE])
 
     def _hub_side(self, room: RoomId, hub: HubView) -> HubSide:
         here = self._people.here(room)[:MAX_PEOPLE] if room == self.shown else ()
@@ -169,6 +182,7 @@ class Surroundings:
                     room=room,
                     unread=self._unread.counts(room)[0],
                     plain=key in people.plain,
+                    other_key=people.rival(key) is not None,
                 )
             )
         return sorted(out, key=lambda peer: (peer.name.casefold(), peer.key))
@@ -195,6 +209,7 @@ class Surroundings:
                 seen=self._seen.get(key, 0),
                 room=direct[key],
                 unread=self._unread.counts(direct[key])[0],
+                other_key=people.rival(key) is not None,
             )
             for key in newest
         ]

@@ -17,23 +17,22 @@ from msgspec import Struct
 
 from sandpiper.errors import SandpiperError, StoreError
 from sandpiper.faces.settings import Secret
-from sandpiper.faces.tui.views import Clear, Ended, Found, NotDone, Place, Show
-from sandpiper.node.notices import PasswordWanted
+from sandpiper.faces.tui.views import Ended, Joining, NotDone, Place
+from sandpiper.node.notices import CodePassword, MeetingNews, PasswordWanted
 from sandpiper.wire.ids import PeerKey, RoomId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from sandpiper.faces.context import Context
     from sandpiper.faces.settings import Entering, TuiSettings
-    from sandpiper.faces.spans import Line
+    from sandpiper.faces.tui.answering import CommandFace
     from sandpiper.faces.tui.telling import Telling
     from sandpiper.faces.tui.views import Ask, Update
-    from sandpiper.faces.verifying import Comparison
     from sandpiper.node import Node, NodeNotice, NodeSettings
     from sandpiper.store.profile import Profile
-    from sandpiper.store.reader import Message, Reader
+    from sandpiper.store.reader import Reader
 
     Tell = Callable[[tuple[Update, ...]], object]
 
@@ -71,7 +70,7 @@ class _Verify(Struct, frozen=True):
 
 
 class _Unlock(Struct, frozen=True):
-    wanted: PasswordWanted
+    wanted: PasswordWanted | CodePassword
     password: Secret | None
 
 
@@ -102,6 +101,11 @@ class _Asking:
         """See `Ask`."""
         with self._waiting():
             return self._ask.passphrase(prompt)
+
+    def password(self, wanted: CodePassword) -> str:
+        """See `Ask`."""
+        with self._waiting():
+            return self._ask.password(wanted)
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:
@@ -180,7 +184,7 @@ class NodeBackstage:
         """See `Backstage`."""
         self._call(_Verify(key, verified))
 
-    def unlock(self, wanted: PasswordWanted, password: str | None) -> None:
+    def unlock(self, wanted: PasswordWanted | CodePassword, password: str | None) -> None:
         """See `Backstage`."""
         self._call(_Unlock(wanted, Secret(password) if password is not None else None))
 
@@ -240,13 +244,12 @@ class NodeBackstage:
             self._stopping.set_result(None)
 
     async def _live(self, profile: Profile) -> None:
-        from sandpiper.faces.incode import go_to
+        from sandpiper.faces.incode import check_start, start_in
         from sandpiper.faces.onhubs import Given
-        from sandpiper.faces.people import PLAIN_ROOM_NAME
+        from sandpiper.faces.people import PLAIN_ROOM_NAME, People
         from sandpiper.faces.tui.telling import Telling
         from sandpiper.net.hub import parse_hub
         from sandpiper.node import Node
-        from sandpiper.wire.text import check_room_name
 
         loop = asyncio.get_running_loop()
         self._called, self._stopping = asyncio.Event(), loop.create_future()
@@ -263,19 +266,26 @@ class NodeBackstage:
                 loop.default_exception_handler(context)
 
         loop.set_exception_handler(unhandled)
-        room_name = check_room_name(self._settings.room)
+        check_start(self._settings.room)
         node = Node(profile.identity, profile.nick, profile.history, self._node_settings())
         early: list[NodeNotice] = []  # what happens before there is a room to start in
-        hear = early.append
+
+        def before(notice: NodeNotice) -> None:
+            early.append(notice)
+            if isinstance(notice, MeetingNews) and notice.code == "joining":
+                self._put((Joining(notice.text),))
+
+        hear = before
         node.subscribe(lambda notice: hear(notice))
         async with node:
             if node.settings.plain:
                 node.join(PLAIN_ROOM_NAME)  # the old dialect knows no other
-            room = go_to(node, room_name)
+            room = start_in(node, People(node), self._settings.room)
             if self._settings.hub:
                 room = node.connect_hub(parse_hub(self._settings.hub))
             if self._settings.entering is not None:
                 entered = await self._entered(node, self._settings.entering)
+                self._put((Joining(""),))
                 if entered is None:  # somebody ended this first
                     return
                 room = entered
@@ -289,6 +299,7 @@ class NodeBackstage:
             hear = heard
             for notice in early:
                 heard(notice)
+            telling.arrived()
             await telling.begin(room)
             await self._work(node, profile, telling, failed)
 
@@ -300,7 +311,7 @@ class NodeBackstage:
         """
         from sandpiper.faces.incode import enter
 
-        entry = asyncio.create_task(enter(node, entering), name="enter")
+        entry = asyncio.create_task(enter(node, entering, self._room_password), name="enter")
         try:
             await asyncio.wait((entry, self._stopping), return_when=asyncio.FIRST_COMPLETED)
             return entry.result() if entry.done() else None
@@ -308,11 +319,17 @@ class NodeBackstage:
             entry.cancel()
             await asyncio.gather(entry, return_exceptions=True)
 
+    async def _room_password(self, wanted: CodePassword) -> str:
+        """What the person types; nothing of the node waits for it."""
+        self._put((Joining(""),))
+        return await asyncio.to_thread(self._asking.password, wanted)
+
     async def _work(self, node: Node, profile: Profile, telling: Telling, failed: asyncio.Future[None]) -> None:
         """Do what is asked for and tell what happens, until somebody or something ends it."""
         from sandpiper.faces.context import Context
+        from sandpiper.faces.tui.answering import CommandFace
 
-        face = _Face(telling, self.stop)
+        face = CommandFace(telling, self.stop)
         context = Context(node, profile, telling.people, face)
         converse = asyncio.create_task(self._converse(node, context, face, telling), name="converse")
         tell = asyncio.create_task(telling.run(), name="tell")
@@ -340,7 +357,7 @@ class NodeBackstage:
             failed.cancel()
             telling.close()
 
-    async def _converse(self, node: Node, context: Context, face: _Face, telling: Telling) -> None:
+    async def _converse(self, node: Node, context: Context, face: CommandFace, telling: Telling) -> None:
         """Do what the screen asks for, in its order, until it asks for the end."""
         while True:
             while not self._calls:
@@ -361,10 +378,14 @@ class NodeBackstage:
                         if node.room(room) is not None:
                             node.typing(room)
                     case _Verify(key=key, verified=verified):
-                        node.verify(key, verified=verified)
+                        node.trust.verify(key, verified=verified)
                         telling.changed()
                     case _Unlock(wanted=wanted, password=password):
-                        face.unlock(node, wanted, password)
+                        if isinstance(wanted, CodePassword):
+                            joins = self._join(context, telling, wanted, password)
+                            await self._patiently(asyncio.create_task(joins, name="join"))
+                        else:
+                            face.unlock(node, wanted, password)
                     case _OpenDirect(key=key):
                         telling.open_direct(key)
                     case _Stop():
@@ -401,74 +422,21 @@ class NodeBackstage:
         except SandpiperError as exc:
             telling.trouble(room, str(exc), exc.hint)
             telling.tell(NotDone(room, text))
+        telling.arrived()
         telling.changed()
         await asyncio.sleep(0)  # many lines at once must not keep links from being served
 
+    async def _join(self, context: Context, telling: Telling, wanted: CodePassword, password: Secret | None) -> None:
+        """The password of a code's room was typed, or (None) rather not."""
+        from sandpiper.faces.incode import join
 
-class _Face:
-    """The `Face` of commands: what they say goes to the screen. `room` was there when the last one was typed."""
-
-    def __init__(self, telling: Telling, stop: Callable[[], None]) -> None:
-        self.room: RoomId | None = None
-        self._left: RoomId | None = None  # the room that a command has led away from, until the screen shows that
-        self._telling = telling
-        self._stop = stop
-
-    def switch(self, room: RoomId | None) -> None:
-        """See `Face`."""
-        self._left, self.room = self.room, room
-        self._telling.tell(Show(room))
-
-    def typed_in(self, room: RoomId | None) -> None:
-        """A line was typed in this room. One that was typed behind a command that leads to another room, before the
-        screen has shown that, is meant for there.
-        """
-        if self._left is None or room != self._left:
-            self.room = room
-
-    def shown(self, room: RoomId | None) -> None:
-        """The screen shows this room now."""
-        if room == self.room:
-            self._left = None
-
-    def reply(self, code: str, lines: Sequence[Line]) -> None:
-        """See `Face`."""
-        self._telling.reply(self.room, lines)
-
-    def listing(self, messages: Sequence[Message], words: str = "") -> None:
-        """See `Face`."""
-        self._telling.tell(Found(words, tuple(messages)))
-
-    def compare(self, comparison: Comparison) -> None:
-        """See `Face`."""
-        self._telling.tell(comparison)
-
-    def ask_password(self, wanted: PasswordWanted) -> None:
-        """See `Face`."""
-        self._telling.tell(wanted)
-
-    def unlock(self, node: Node, wanted: PasswordWanted, password: Secret | None) -> None:
-        """A password was typed, or (None) rather not.
-
-        Raises:
-            SandpiperError: it cannot be one, or there are too many hubs or rooms.
-        """
-        from sandpiper.faces.onhubs import PASSWORD, unlock
-
-        if password is None:
-            again = f"/join {wanted.label} {PASSWORD}" if wanted.room else f"/connect hub://{wanted.label}"
-            self._telling.trouble(None, f"{wanted.label} stays closed.", f"To open it: {again}")
-        elif (room := unlock(node, wanted, password.text)) is not None:
-            self.switch(room)
-
-    def trouble(self, code: str, text: str, hint: str = "") -> None:
-        """See `Face`."""
-        self._telling.trouble(self.room, text, hint)
-
-    def clear(self) -> None:
-        """See `Face`."""
-        self._telling.tell(Clear())
-
-    def quit(self) -> None:
-        """See `Face`."""
-        self._stop()
+        room = context.face.room
+        try:
+            if password is None:
+                telling.trouble(room, "You stay outside.", "To be asked again: /join and the code")
+            else:
+                await join(context, wanted.code, password.text)
+        except SandpiperError as exc:
+            telling.trouble(room, str(exc), exc.hint)
+        telling.arrived()
+        telling.changed()

@@ -37,9 +37,12 @@ from sandpiper.faces.tui.views import (
     Delivery,
     Ended,
     Found,
+    Invited,
+    Joining,
     Named,
     NotDone,
     Note,
+    OtherKey,
     Said,
     Show,
     Typing,
@@ -47,7 +50,7 @@ from sandpiper.faces.tui.views import (
 )
 from sandpiper.faces.tui.wording import NARROW, drawn_around, find_room
 from sandpiper.faces.verifying import Comparison
-from sandpiper.node.notices import PasswordWanted
+from sandpiper.node.notices import CodePassword, PasswordWanted
 from sandpiper.wire.ids import PeerKey
 
 if TYPE_CHECKING:
@@ -168,7 +171,13 @@ class Chat(Screen[None]):
                 self.query_one(Activity).typing(replace(update, name=self.looks.drawn(update.name)))
             case Comparison():
                 self.flows.verify(update)
-            case PasswordWanted():
+            case OtherKey():
+                self.flows.other_key(update)
+            case Invited():
+                self.flows.invited(update, qr=self._settings.qr)
+            case Joining(step=step):
+                self.flows.joining(step)
+            case PasswordWanted() | CodePassword():
                 self.flows.password(update)
             case Show(room=room):
                 self.go(room, carry=True)

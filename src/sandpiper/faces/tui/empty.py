@@ -46,6 +46,14 @@ def _direct(room: RoomView, peer: PeerView | None) -> list[Line]:
     name = bare_name(peer) if peer is not None else room.label.removeprefix("@")
     if peer is not None and peer.plain:
         return [line(Span(f"What is said here is not encrypted: {name} speaks an old dialect.", "warn"))]
+    if peer is not None and peer.other_key:
+        return [
+            line(Span(f"{name} has not the key that you have verified under this name.", "bold error")),
+            line(Span("Nothing is sent until you have decided. Compare safety words:", "dim")),
+            _typed(f"/verify {name}"),
+            line(Span("Write to them all the same:", "dim")),
+            _typed(f"/verify {name} accept"),
+        ]
     lines = [line("Only you and ", Span(name, "bold"), " can read what is said here.")]
     if peer is None or peer.presence == "gone":
         lines.append(line(Span("What you write is kept, and delivered when you meet.", "dim")))

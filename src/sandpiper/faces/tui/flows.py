@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from textual.screen import ModalScreen
 
     from sandpiper.faces.tui.chat import Chat
+    from sandpiper.faces.tui.dialogs.joining import JoiningDialog
     from sandpiper.faces.tui.dialogs.jump import Target
     from sandpiper.faces.tui.dialogs.search import Hit
+    from sandpiper.faces.tui.views import Invited, OtherKey
     from sandpiper.faces.verifying import Comparison
-    from sandpiper.node.notices import PasswordWanted
+    from sandpiper.node.notices import CodePassword, PasswordWanted
     from sandpiper.store.reader import Message
     from sandpiper.wire.ids import PeerKey, RoomId
 
@@ -49,6 +51,7 @@ class Flows:
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
+        self._joining: JoiningDialog | None = None
 
     def _open(
         self,
@@ -164,14 +167,51 @@ class Flows:
 
         self._open(VerifyDialog(comparison), answered)
 
-    def password(self, wanted: PasswordWanted) -> None:
-        """A hub, or a room of one, is locked."""
-        from sandpiper.faces.tui.dialogs.ask import PasswordDialog
+    def other_key(self, told: OtherKey) -> None:
+        """Somebody comes with a verified name under another key. One dialog at a time: all are in the transcript."""
+        from sandpiper.faces.tui.dialogs.otherkey import OtherKeyDialog
+
+        if any(isinstance(screen, OtherKeyDialog) for screen in self._chat.app.screen_stack):
+            return
+
+        def answered(answer: str | None) -> None:
+            if answer is not None:  # by the key: the name may be another's by now
+                self._chat.backstage.obey(self._chat.room, answer.format(told.key.hex()))
+
+        self._open(OtherKeyDialog(told), answered)
+
+    def invited(self, made: Invited, *, qr: bool) -> None:
+        """A code was made: show it so that it can be read out, pasted or photographed, and copy the command."""
+        from sandpiper.faces.invitation import command
+        from sandpiper.faces.tui.dialogs.invitation import InvitationDialog
+
+        self._chat.app.copy_to_clipboard(command(made.code, made.relay))
+        self._open(InvitationDialog(made, qr=qr))
+
+    def joining(self, step: str) -> None:
+        """A step on the way into a private room, or (empty) its end."""
+        from sandpiper.faces.tui.dialogs.joining import JoiningDialog
+
+        if not step:
+            if self._joining is not None:
+                self._joining.end()
+                self._joining = None
+        elif self._joining is None:
+            self._joining = JoiningDialog(step)
+            self._open(self._joining)
+        else:  # which may be hidden by now, and stays so
+            self._joining.went_on(step)
+
+    def password(self, wanted: PasswordWanted | CodePassword) -> None:
+        """A hub, or a room, is locked."""
+        from sandpiper.faces.tui.dialogs.ask import CODE_PASSWORD, HUB_PASSWORD, PasswordDialog
+        from sandpiper.node.notices import CodePassword
 
         def answered(typed: str | None) -> None:
             self._chat.backstage.unlock(wanted, typed or None)
 
-        self._open(PasswordDialog(wanted.label, wanted.text), answered)
+        about = CODE_PASSWORD if isinstance(wanted, CodePassword) else HUB_PASSWORD
+        self._open(PasswordDialog(wanted.label, wanted.text, about=about), answered)
 
     # ------------------------------------------------------------ about messages
 

@@ -53,7 +53,9 @@ def presence(peer: PeerView, now: int) -> Line:
 def readers(around: Around, room: RoomView) -> tuple[Line, Line]:
     """Who can read what is said in a room: in a word, and in words."""
     peer = peer_of(around, room)
-    if room.kind == "open":
+    if room.held_back:
+        sign, words = Span("HELD BACK", "bold error"), f" another key: {room.held_back[0]}"
+    elif room.kind == "open":
         sign, words = Span("OPEN", "bold accent"), " anyone on this network can read"
     elif room.kind == "hub":
         sign, words = Span("HUB", "bold warn"), " whoever runs it can read"

@@ -69,6 +69,10 @@ class Naming:
         """True for an author of the old dialect, here or long gone."""
         return key in self._plain
 
+    def who(self, key: PeerKey, room: RoomId) -> Who:
+        """What somebody in a room is called, whether they have spoken or not."""
+        return self._who(key, room, own_colour=True)
+
     def forget(self, room: RoomId) -> None:
         """The room was left."""
         self._told.pop(room, None)
@@ -82,7 +86,7 @@ class Naming:
     def _name(self, key: PeerKey, room: RoomId) -> str:
         if key in self._plain and key not in self._people.plain:
             return self._plain[key] + PLAIN_MARK
-        return self._people.name(key, room)
+        return self._people.marked(key, room)
 
     def _who(self, key: PeerKey, room: RoomId, *, own_colour: bool) -> Who:
         plain = key in self._plain or key in self._people.plain

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from textual.message import Message
 from typing_extensions import override
 
+from sandpiper.faces.people import OTHER_KEY_MARK
 from sandpiper.faces.spans import Line, Span
 from sandpiper.faces.tui.row import Edge, both_ends, cells, cut, extent
 from sandpiper.faces.tui.views import Around, PeerView, RoomView
@@ -106,6 +107,8 @@ def list_rows(around: Around, current: RoomId | None, now: int, width: int, jump
         if shown.others > len(people):
             rows.append(Row((Span(f"  and {shown.others - len(people)} more", "faint"),)))
         rows.append(Row(()))
+    if private := next((room for room in rooms if room.id == current and room.members), None):
+        rows += [*_member_rows(private, inner), Row(())]
     rows.append(Row(both_ends((Span("PEERS", "bold dim"),), (Span(f"{len(online(around))} online", "faint"),), inner)))
     rows += [_peer_row(peer, unread.get(peer.key, peer.unread), peer.room == current, now, inner) for peer in peers]
     return [row._replace(line=(_edge(row.current), *row.line)) for row in rows]
@@ -124,10 +127,26 @@ def _room_row(room: RoomView, current: bool, width: int) -> Row:
     return Row(both_ends(left, right, width), room, current, room.unread, room.mentions)
 
 
+def _member_rows(room: RoomView, width: int) -> list[Row]:
+    """Who is a member of a private room, and as what if as more than that."""
+    count = f"{sum(one.here for one in room.members)} of {len(room.members)}"
+    rows = [Row(both_ends((Span("MEMBERS", "bold dim"),), (Span(count, "faint"),), width))]
+    for one in room.members:
+        mark = MARKS["here" if one.here else "gone"]
+        role = Span(one.role if one.role != "member" else "", "dim")
+        verified = Span(" ✓" if one.who.verified else "", "good" if one.here else "faint")
+        free = width - 2 - extent((verified,)) - (extent((role,)) + 1 if role.text else 0)
+        name = Span(cut(one.who.name, free), f"nick {one.who.colour}" if one.here else "dim")
+        rows.append(Row(both_ends((Span(f"{mark.text} ", mark.style), name, verified), (role,), width)))
+    return rows
+
+
 def _peer_row(peer: PeerView, unread: int, current: bool, now: int, width: int) -> Row:
     gone = peer.presence == "gone"
     if peer.plain:
         suffix = Span(" [plain]", "warn")
+    elif peer.other_key:
+        suffix = Span(OTHER_KEY_MARK, "error")
     elif peer.verified:
         suffix = Span(" ✓", "faint" if gone else "good")
     else:

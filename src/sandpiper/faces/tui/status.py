@@ -72,12 +72,18 @@ def links(around: Around, room: RoomView | None, *, counts: bool) -> Line:
 
 def security(around: Around, room: RoomView, *, words: int) -> list[Line]:
     """Who can read the room; `words`: 2 in words, 1 in short, 0 the sign alone."""
-    if room.kind == "open":
+    if room.held_back:
+        said = [_sign("HELD BACK", "bold error", ("", "nothing sent", f"nothing is sent: {room.held_back[0]}")[words])]
+    elif room.kind == "open":
         said = [_sign("OPEN", "bold accent", "anyone on this network can read along" if words == 2 else "")]
     elif room.kind == "hub":
         said = [_sign("HUB", "bold warn", ("", "can read", "whoever runs it can read along")[words])]
     elif room.kind == "private":
-        said = [_sign("E2E", "bold good", ("", "members", "its members alone can read along")[words])]
+        others = [member for member in room.members if not member.us]
+        sure = sum(member.who.verified for member in others)
+        verified = ("", f"{sure}/{len(others)} verified", f"{sure} of {len(others)} verified")
+        alone = ("", "members", "its members alone can read along")
+        said = [_sign("E2E", "bold good", (verified if others else alone)[words])]
     else:
         peer = peer_of(around, room)
         of = int(peer is not None and peer.verified)

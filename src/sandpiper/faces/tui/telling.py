@@ -39,8 +39,19 @@ from sandpiper.faces.tui.lookup import Lookup, look_up
 from sandpiper.faces.tui.naming import Naming
 from sandpiper.faces.tui.pending import MAX_CHANGED, Batch, Changed, Pending, provisional
 from sandpiper.faces.tui.unread import Unread
-from sandpiper.faces.tui.views import Delivery, Found, Note, Show, Typing
-from sandpiper.node import CodeMade, HubChange, HubNews, MeetingNews, PasswordWanted, PlainMessage, PlainPeer, Problem
+from sandpiper.faces.tui.views import Delivery, Found, Invited, Joining, Note, OtherKey, Show, Typing
+from sandpiper.faces.verifying import key_changed_lines
+from sandpiper.node import (
+    CodeMade,
+    HubChange,
+    HubNews,
+    KeyChanged,
+    MeetingNews,
+    PasswordWanted,
+    PlainMessage,
+    PlainPeer,
+    Problem,
+)
 from sandpiper.wire.ids import RecordId, RoomId
 from sandpiper.wire.records import (
     Admit,
@@ -116,6 +127,7 @@ class Telling:
         self._picture_at = 0.0
         self._names_due = False
         self._save_failed = False
+        self._on_the_way = False
         self._ignored = node.ignored  # when unread messages were counted
 
     # ------------------------------------------------------------ life
@@ -189,6 +201,12 @@ class Telling:
             self._picture_now = True
         self._pending.add(update)
         self._due.set()
+
+    def arrived(self) -> None:
+        """We are on no way into a private room any more, whether it led there or not."""
+        if self._on_the_way:
+            self._on_the_way = False
+            self.tell(Joining(""))
 
     def changed(self) -> None:
         """Anything around may have changed, names too."""
@@ -298,16 +316,26 @@ class Telling:
                     self._pending.changed(room, RecordId(body.target), history=history)
             case PasswordWanted():
                 self.tell(notice)
-            case CodeMade(room=room):
+            case CodeMade(room=room, code=made, relay=relay):
                 self._event(room, " ".join(sentences.code_made(notice, people)))
+                self.tell(Invited(people.room(room), made, relay))
             case CodeTried(room=room):
                 self.trouble(room, *sentences.code_tried(notice, people))
             case CodeEnded(room=room):
                 self._event(room, " ".join(sentences.code_ended(notice, people)))
-            case MeetingNews(text=text, hint=hint):
+            case KeyChanged():
+                lines = tuple(key_changed_lines(notice, people))
+                self._note(notice.room, "trouble", lines)
+                self.tell(OtherKey(notice.peer, people.name(notice.peer, notice.room), lines))
+                self._names_due = True
+            case MeetingNews(code=code, text=text, hint=hint):
                 self._event(None, f"{text} {hint}".rstrip())
+                if code == "joining":
+                    self._on_the_way = True
+                    self.tell(Joining(text))
             case MemberChanged(room=room):
-                self._event(room, sentences.member_changed(notice, people))
+                if sentences.is_news(notice, people):
+                    self._event(room, sentences.member_changed(notice, people))
             case Judged(room=room, void=void):
                 for gone in void:
                     self._pending.changed(room, gone, history=True)

@@ -84,6 +84,7 @@ class Looks:
             "selected": Style(color=p.text, bgcolor=p.selected),
             "marked": Style(color=p.text, bgcolor=p.marked),
             "bar": Style(bgcolor=p.bar),
+            "qr": Style(color="#000000", bgcolor="#ffffff"),  # cameras want it so in every theme
         }
 
 

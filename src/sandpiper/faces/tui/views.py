@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from msgspec import Struct
 
+from sandpiper.core.control import MemberRole
 from sandpiper.core.events import RoomKind
+from sandpiper.crypto.codes import Code
 from sandpiper.faces.spans import Line
 from sandpiper.faces.verifying import Comparison
-from sandpiper.node.notices import PasswordWanted
+from sandpiper.node.notices import CodePassword, PasswordWanted
 from sandpiper.store.reader import Message
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 
@@ -68,9 +70,19 @@ class HubSide(Struct, frozen=True):
     people: tuple[Who, ...] = ()
 
 
+class Membering(Struct, frozen=True):
+    """A member of a private room; `here`: linked now, `us`: it is we."""
+
+    who: Who
+    role: MemberRole
+    here: bool
+    us: bool = False
+
+
 class RoomView(Struct, frozen=True):
     """A room that we are in. `others` are linked members; `read` is the place of the newest message ever seen in it;
-    `fetching` older messages are on their way; `hub` is there when it is a hub's.
+    `fetching` older messages are on their way; `hub` is there when it is a hub's. Nothing is sent as long as somebody
+    is `held_back` from. `members` of a private room, the highest first; only for the room on the screen.
     """
 
     id: RoomId
@@ -85,11 +97,14 @@ class RoomView(Struct, frozen=True):
     fetching: int = 0
     missing: tuple[Missing, ...] = ()
     hub: HubSide | None = None
+    held_back: tuple[str, ...] = ()
+    members: tuple[Membering, ...] = ()
 
 
 class PeerView(Struct, frozen=True):
     """Somebody, linked now or known from before. `room` is our direct room with them, open or not; `seen` is when they
-    were last linked, ms since 1970 (0: now, or unknown); `rtt` in seconds.
+    were last linked, ms since 1970 (0: now, or unknown); `rtt` in seconds; `other_key`: it has a verified name and is
+    not the key that was verified.
     """
 
     key: PeerKey
@@ -104,6 +119,7 @@ class PeerView(Struct, frozen=True):
     room: RoomId
     unread: int
     plain: bool = False
+    other_key: bool = False
 
 
 # ---------------------------------------------------------------- what the backstage tells
@@ -162,6 +178,28 @@ class Note(Struct, frozen=True):
     time: int
 
 
+class OtherKey(Struct, frozen=True):
+    """Somebody comes with a verified name under another key: `lines` say what that means. It opens a dialog."""
+
+    key: PeerKey
+    name: str
+    lines: tuple[Line, ...]
+
+
+class Invited(Struct, frozen=True):
+    """A code was made for a room of this `label`; `relay` as in `CodeMade`. It opens a dialog."""
+
+    label: str
+    code: Code
+    relay: str
+
+
+class Joining(Struct, frozen=True):
+    """How far the way into a private room has come, for a dialog that shows it; empty: it is over."""
+
+    step: str
+
+
 class NotDone(Struct, frozen=True):
     """What was typed could not be done; `typed` belongs back into the composer. A `Note` has said why."""
 
@@ -202,10 +240,10 @@ class Ended(Struct, frozen=True):
 
 
 # A `Comparison` opens the dialog that compares safety words.
-# A `PasswordWanted` opens the one that asks for a password.
+# A `PasswordWanted` or `CodePassword` opens the one that asks for a password.
 Update = (
-    Around | Named | Said | Delivery | Note | NotDone | Found | Typing | Comparison | PasswordWanted | Show | Clear
-    | Ended
+    Around | Named | Said | Delivery | Note | OtherKey | Invited | Joining | NotDone | Found | Typing | Comparison
+    | PasswordWanted | CodePassword | Show | Clear | Ended
 )  # fmt: skip
 
 
@@ -235,7 +273,7 @@ class Backstage(Protocol):
         """The safety words were the same, or were not."""
         ...
 
-    def unlock(self, wanted: PasswordWanted, password: str | None) -> None:
+    def unlock(self, wanted: PasswordWanted | CodePassword, password: str | None) -> None:
         """Use a password that was asked for; None: the person would rather not."""
         ...
 
@@ -266,4 +304,8 @@ class Ask(Protocol):
 
     def passphrase(self, prompt: str) -> str:
         """The passphrase of a sealed identity."""
+        ...
+
+    def password(self, wanted: CodePassword) -> str:
+        """The password of the room to begin in; empty when the person would rather not."""
         ...

@@ -41,7 +41,14 @@ _PATHS = ("lan", "direct", "relay")  # those that have a colour, best first
 def drawn_around(around: Around, drawn: Callable[[str], str]) -> Around:
     """The same with all that people have named themselves as it is to be drawn."""
     rooms = (
-        replace(room, label=drawn(room.label), topic=drawn(room.topic), hub=_drawn_hub(room.hub, drawn))
+        replace(
+            room,
+            label=drawn(room.label),
+            topic=drawn(room.topic),
+            hub=_drawn_hub(room.hub, drawn),
+            held_back=tuple(map(drawn, room.held_back)),
+            members=tuple(replace(one, who=replace(one.who, name=drawn(one.who.name))) for one in room.members),
+        )
         for room in around.rooms
     )
     peers = (replace(peer, name=drawn(peer.name), status=drawn(peer.status)) for peer in around.peers)
@@ -81,10 +88,10 @@ def plain_in(around: Around, room: RoomView) -> list[PeerView]:
 def mode(around: Around) -> str:
     """How we reach others, in a word."""
     paths = {peer.path for peer in online(around)}
-    if around.us.multicast or paths - {"relay"}:
+    if around.us.multicast:
         return "lan"
-    if paths:
-        return "relay"
+    if best := next((path for path in _PATHS if path in paths), ""):
+        return best
     return "hub" if any(room.hub is not None and room.hub.up for room in around.rooms) else "offline"
 
 

@@ -223,6 +223,7 @@ class Desk:
                         tunnel=seen.tunnel,
                         relay=settings.relay,
                         second_port=settings.second_port,
+                        time=now.wall_ms,
                     ),
                 )
             case Signal():

@@ -12,7 +12,7 @@ LINES_RATE, LINES_BURST = 20.0, 200.0  # asks a second: a join takes some ten, a
 MAX_BACKLOG_BYTES = 1024 * 1024  # written and not taken: forty signals of the largest size; then the guest is cut
 
 # --- all together ---
-MAX_ADDRESSES = 100_000  # remembered: 100 bytes each; those that hold nothing are forgotten first
+MAX_ADDRESSES = 100_000  # remembered: 400 bytes each; those that hold nothing are forgotten first
 
 # --- timings, seconds ---
 EMPTY_SECONDS = 600.0  # a nameplate without anybody: long enough for a lost connection to come back

@@ -21,10 +21,10 @@ class _Share:
 
     __slots__ = ("bridges", "bytes", "codes", "guests", "joins", "last", "registrations")
 
-    def __init__(self, settings: RendezvousSettings, now: float) -> None:
+    def __init__(self, joins: Pace, bytes_: Pace, now: float) -> None:
         self.guests = self.registrations = self.codes = self.bridges = 0
-        self.joins = Allowance(Pace(settings.joins_a_minute / 60, settings.joins_a_minute), now)
-        self.bytes = Allowance(Pace(settings.address_rate * _MIB, settings.address_burst * _MIB), now)
+        self.joins = Allowance(joins, now)
+        self.bytes = Allowance(bytes_, now)
         self.last = now
 
     @property
@@ -39,6 +39,10 @@ class Quotas:
 
     def __init__(self, settings: RendezvousSettings) -> None:
         self.settings = settings
+        self._joins = Pace(
+            settings.joins_a_minute / 60, settings.joins_a_minute
+        )  # one for all: there are many addresses
+        self._bytes = Pace(settings.address_rate * _MIB, settings.address_burst * _MIB)
         self._shares: dict[str, _Share] = {}
         self._most: dict[Kind, int] = {
             "guests": settings.guests_an_address,
@@ -97,6 +101,6 @@ class Quotas:
                 oldest = next((one for one, share in self._shares.items() if share.free), None)
                 if oldest is not None:
                     del self._shares[oldest]
-            share = self._shares[address] = _Share(self.settings, now)
+            share = self._shares[address] = _Share(self._joins, self._bytes, now)
         share.last = now
         return share

@@ -22,7 +22,13 @@ class _Shelf:
     """One room."""
 
     def __init__(
-        self, room: RoomId, name: str, kind: RoomKind, peer: PeerKey | None, secret: RoomSecret = NO_SECRET
+        self,
+        room: RoomId,
+        name: str,
+        kind: RoomKind,
+        peer: PeerKey | None,
+        secret: RoomSecret = NO_SECRET,
+        since: int = 0,
     ) -> None:
         self.room = room
         self.name = name
@@ -30,6 +36,8 @@ class _Shelf:
         self.peer = peer
         self.joined = True
         self.secret = secret
+        self.since = since
+        self.before: dict[PeerKey, Head] = {}
         self.acts: dict[RecordId, Record] = {}
         self.void: dict[PeerKey, frozenset[RecordId]] = {}
         self.kept: dict[RecordId, Append] = {}
@@ -44,9 +52,15 @@ class _Shelf:
         chain = self.main.setdefault(record.author, [])
         if record.id in self.kept:
             raise LocalProtocolError("the engine appended a record twice")
-        if new.main and record.seq != len(chain) + 1:
+        begins = len(chain) == 0 and self.since and record.seq > 1
+        if begins and new.main:
+            self.before[record.author] = Head(record.author, record.seq - 1, record.prev)
+        if new.main and record.seq != self.last(record.author) + 1:
             raise LocalProtocolError("the engine appended a record out of its log's order")
-        if any(dep.id not in self.kept for dep in record.deps) or (record.prev and record.prev not in self.kept):
+        if new.clock < self.since:
+            raise LocalProtocolError("the engine appended a record that is not for this peer")
+        lost = [dep.id for dep in record.deps if dep.id not in self.kept]
+        if not self.since and (lost or (record.prev and record.prev not in self.kept)):
             raise LocalProtocolError("the engine appended a record before its parents")
         self.kept[record.id] = new
         if new.main:
@@ -65,6 +79,14 @@ class _Shelf:
                 self.topic, self.topic_place = text, (new.clock, record.id)
             case _:
                 pass
+
+    def last(self, author: PeerKey) -> int:
+        """The seq of the main chain's last record."""
+        return self.first(author) - 1 + len(self.main.get(author, ()))
+
+    def first(self, author: PeerKey) -> int:
+        """The seq with which the main chain begins."""
+        return self.before[author].seq + 1 if author in self.before else 1
 
     def hides(self, record: Record) -> bool:
         return record.id in self.void.get(record.author, ())
@@ -99,6 +121,7 @@ class _Shelf:
                 clocks=tuple(self.kept[i].clock for i in ids),
                 forks=tuple(forks.get(author, ())),
                 nick=self.nicks.get(author, ""),
+                before=self.before.get(author),
             )
             for author, ids in self.main.items()
         )
@@ -114,6 +137,7 @@ class _Shelf:
             joined=self.joined,
             secret=self.secret,
             acts=tuple(self.acts.values()),
+            since=self.since,
         )
 
 
@@ -141,7 +165,9 @@ class Disk:
             match effect:
                 case SaveRoom(room=room):
                     if room not in self._shelves:
-                        self._shelves[room] = _Shelf(room, effect.name, effect.kind, effect.peer, effect.secret)
+                        self._shelves[room] = _Shelf(
+                            room, effect.name, effect.kind, effect.peer, effect.secret, effect.since
+                        )
                     self._shelves[room].joined = effect.joined
                 case Append(record=record):
                     records += 1
@@ -201,8 +227,8 @@ class Disk:
         `MAX_BATCH_BYTES` together, but always one.
         """
         shelf = self._shelves[room]
-        chains = ((shelf.main.get(author, []), seq) for author, seq in places)
-        return _cut(shelf.kept[chain[seq - 1]] if seq <= len(chain) else None for chain, seq in chains)
+        chains = ((shelf.main.get(author, []), seq - shelf.first(author)) for author, seq in places)
+        return _cut(shelf.kept[chain[at]] if 0 <= at < len(chain) else None for chain, at in chains)
 
     def read_beside(self, room: RoomId, ids: Iterable[RecordId]) -> list[Record]:
         """The records beside main chains that have these ids; what is not held is left out. Cut as in `read`."""

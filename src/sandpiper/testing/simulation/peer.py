@@ -39,7 +39,7 @@ from sandpiper.crypto.rooms import RoomSecret, direct_room, open_room
 from sandpiper.errors import RemoteProtocolError, SandpiperError
 from sandpiper.testing.simulation.disk import Disk, Place
 from sandpiper.testing.simulation.link import End, Link
-from sandpiper.wire.admission import LinkFrame, decode_link
+from sandpiper.wire.admission import LinkFrame, Vouch, decode_link
 from sandpiper.wire.frames import Bye, Records, encode_frame
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
 from sandpiper.wire.limits import MAX_ANSWER_FRAMES, MAX_BATCH_RECORDS, MAX_ROSTER, SALT_BYTES
@@ -104,10 +104,10 @@ class SimPeer(End):
         self.command(OpenDirect(other.key))
         return direct_room(self.key, other.key)
 
-    def make_private(self, name: str, *, limit: int = MAX_ROSTER) -> RoomId:
-        """Make a private room."""
+    def make_private(self, name: str, *, limit: int = MAX_ROSTER, history: str = "all") -> RoomId:
+        """Make a private room, whose newcomers are given so much of its history."""
         salt, now = self.world.rng.randbytes(SALT_BYTES), self.world.moment(self.skew)
-        genesis = begin_room(self.identity, name, salt, now.wall_ms, limit)
+        genesis = begin_room(self.identity, name, salt, now.wall_ms, limit, history)
         self.command(EnterPrivate(genesis.room, (genesis,), RoomSecret(self.world.rng.randbytes(32))))
         return genesis.room
 
@@ -267,7 +267,7 @@ class SimPeer(End):
         other = link.other(self).key
         try:
             frame = decode_link(raw)
-            records = self.world.open(frame.records, RoomId(frame.room)) if isinstance(frame, Records) else ()
+            records = self.world.open(frame.records, RoomId(frame.room)) if isinstance(frame, Records | Vouch) else ()
         except RemoteProtocolError as exc:
             self._tell(Refused(other, exc.code, str(exc)))
             self._hang_up(other, exc.code)
@@ -328,13 +328,14 @@ class SimPeer(End):
     def _serve(self, engine: Engine, serve: Serve) -> None:
         """Answer with as many frames as the records fill, at most `MAX_ANSWER_FRAMES`; the asker asks on."""
         beside = self.disk.read_beside(serve.room, serve.ids)
-        places = serve.places
+        places, before = serve.places, serve.before
         for left in range(MAX_ANSWER_FRAMES - 1, -1, -1):
             found = self.disk.read(serve.room, places[:MAX_BATCH_RECORDS])
             places = places[len(found) :]
             more = bool(found) and bool(places) and left > 0
             raws = tuple(record.raw for record in (*found, *beside)[:MAX_BATCH_RECORDS])
-            self._send((serve.peer,), Records(serve.room, raws, serve.answer, more))
+            self._send((serve.peer,), Records(serve.room, raws, serve.answer, more, serve.since, before))
+            before = ()
             for record in found:
                 engine.served(serve.peer, serve.room, record.author, record.seq)
             if not more:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.message import Message
 
+HUB_PASSWORD = "Whoever runs the hub gets it, and can read the room as ever."
+CODE_PASSWORD = "It is sent to nobody: the members prove to each other that they know it. A wrong one is a wrong guess."
 MAX_PASSPHRASE = 1024  # characters: a limit for a paste that went to the wrong place
 
 
@@ -82,23 +84,24 @@ class PassphraseDialog(Dialog[str]):
 
 
 class PasswordDialog(Dialog[str]):
-    """The password of a hub, or of a room of one, shown as dots; None when the person would rather not. It comes by
-    itself, so what is typed until the first pause is not for it.
+    """The password of a hub, or of a room, shown as dots; None when the person would rather not. It comes by itself, so
+    what is typed until the first pause is not for it. `about` says who gets to know it.
     """
 
     WIDTH = 64
     guard = "opening"
     GUARDED = "pause a moment to type it"
 
-    def __init__(self, label: str, text: str) -> None:
+    def __init__(self, label: str, text: str, *, about: str = HUB_PASSWORD) -> None:
         super().__init__(f"Password of {label}", ("enter go on", "esc not now"))
         self._text = text
+        self._about = about
 
     @override
     def contents(self) -> ComposeResult:
         yield Paragraph(line(Span(self._text, "bold")), classes="gap")
         yield Secret()
-        yield Paragraph(line(dim("Whoever runs the hub gets it, and can read the room as ever.")), classes="gap")
+        yield Paragraph(line(dim(self._about)), classes="gap")
 
     @override
     def entered(self, text: str) -> None:
