@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from sandpiper.core.rendezvous import Introduced
-from sandpiper.net.rendezvous import RendezvousLink
+from sandpiper.core.rendezvous import Introduced, Registered, SignalCame
+from sandpiper.net.rendezvous import RendezvousLink, bridge, new_token
+from sandpiper.wire.meeting import Answers, CrossWith, decode_code_signal, encode_code_signal
 from tests.served import HOST, WAIT, Served
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sandpiper.core.rendezvous import RvNotice
     from sandpiper.net.proxies import Proxy
     from sandpiper.net.relays import RelayAddress
+    from sandpiper.net.rendezvous import BridgePipe
 
 STARTED = re.compile(r"on port (\d+) of")
 
@@ -143,6 +145,32 @@ async def friend(*relays: RelayAddress, **more: Any) -> AsyncIterator[Friend]:
     finally:
         one.link.close()
         await running
+
+
+async def answering(guest: Friend, nameplate: str, count: int) -> list[str]:
+    """Names of so many who say to a guest that they answer for this number."""
+    guest.wish(lambda introduced: introduced.register(nameplate))
+    await guest.hears(Registered, room=nameplate)
+    found: dict[str, None] = {}
+    since = 0
+    while len(found) < count:
+        signal = await guest.hears(SignalCame, since)
+        since = guest.told.index(signal, since) + 1
+        if isinstance(decode_code_signal(signal.data), Answers):
+            found[signal.peer] = None
+    return list(found)
+
+
+async def knock(guest: Friend, relay: RelayAddress, peer: str) -> BridgePipe:
+    """A bridge to one of those."""
+    token = new_token()
+    guest.wish(lambda introduced: introduced.signal(peer, encode_code_signal(CrossWith(token))))
+    return await bridge(relay, token, no_proxy)
+
+
+def undirected(chunk: bytes) -> bytes:
+    """What peers say to a rendezvous, without their wish to dial each other: everything stays on the relay then."""
+    return re.sub(rb'\{"type":"coordinate_connection"[^\n]*\n', b"", chunk)
 
 
 def free_port() -> int:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import itertools
 import random
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import pytest
 from typing_extensions import override
@@ -38,6 +35,7 @@ from sandpiper.wire.admission import (
 )
 from sandpiper.wire.ids import PeerKey, RoomId
 from sandpiper.wire.limits import MAX_HANDSHAKE_BYTES
+from tests.captured import encodings
 
 if TYPE_CHECKING:
     from sandpiper.net.link import Pipe
@@ -324,28 +322,6 @@ class Recorder(Tap):
     def write(self, *parts: bytes) -> None:
         self.sent += b"".join(parts)
         super().write(*parts)
-
-
-def encodings(text: str) -> set[bytes]:
-    """One text in every form in which somebody might have let it slip."""
-    forms: set[bytes] = set()
-    for cased in {text, text.upper(), text.title()}:
-        raws = {cased.encode(codec) for codec in ("ascii", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")}
-        raws |= {raw[::-1] for raw in set(raws)}
-        for raw in raws:
-            forms |= {raw, raw.hex().encode(), raw.hex().upper().encode(), quote(raw, safe="").encode()}
-            forms.add("".join(f"%{byte:02x}" for byte in raw).encode())
-            forms.add("".join(f"%{byte:02X}" for byte in raw).encode())
-            for encode in (base64.b64encode, base64.urlsafe_b64encode):
-                for shift in range(3):  # wherever it stands in what was encoded; whole quanta only
-                    encoded = encode(bytes(shift) + raw + bytes(3)).rstrip(b"=")
-                    forms.add(encoded[(shift * 8 + 5) // 6 : (shift + len(raw)) * 8 // 6])
-            forms.add(base64.b32encode(raw).rstrip(b"=")[: len(raw) * 8 // 5])
-            for name in ("md5", "sha1", "sha256", "sha512"):
-                digest = hashlib.new(name, raw).digest()
-                forms |= {digest, digest.hex().encode(), base64.b64encode(digest).rstrip(b"=")}
-                forms.add(digest[:8])
-    return {form for form in forms if len(form) >= 4}
 
 
 @pytest.mark.parametrize("typed", [CODE, WRONG], ids=["right", "wrong"])

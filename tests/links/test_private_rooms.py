@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from sandpiper.core.events import Accepted, MemberChanged
 from sandpiper.core.private import PrivateRoom
 from sandpiper.crypto.identity import Identity
 from sandpiper.errors import UsageError
-from sandpiper.node import NodeSettings
+from sandpiper.node import CodeMade, NodeSettings
 from sandpiper.node.node import Node
 from sandpiper.wire.records import Text
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sandpiper.core.room import Room
+    from sandpiper.net.relays import RelayAddress
     from sandpiper.node import NodeNotice
     from sandpiper.wire.ids import RoomId
 
@@ -30,9 +32,18 @@ OWNER, ANN = (Identity(bytes((n,)) * 32) for n in (1, 2))
 class Running:
     """A node, and everything that it told."""
 
-    def __init__(self, who: Identity, name: str, folder: Path, peer: Running | None = None) -> None:
+    def __init__(
+        self, who: Identity, name: str, folder: Path, peer: Running | None = None, relays: tuple[RelayAddress, ...] = ()
+    ) -> None:
         peers = (("127.0.0.1", peer.node.port),) if peer is not None else ()
-        settings = NodeSettings(ports=range(0, 1), hosts=("127.0.0.1",), multicast=False, peers=peers)
+        settings = NodeSettings(
+            ports=range(0, 1),
+            hosts=("127.0.0.1",),
+            multicast=False,
+            peers=peers,
+            relays=relays,
+            interfaces=("lo0" if sys.platform == "darwin" else "lo",),
+        )
         self.node: Node = Node(who, name, folder / f"{name}.db", settings)
         self.told: list[NodeNotice] = []
         self.too_early: list[str] = []  # texts that were told before they were on disk
@@ -67,13 +78,12 @@ async def test_a_private_room_lives_over_links_and_restarts_and_a_kick_ends_it_f
     async with AsyncExitStack() as running:
         owner = Running(OWNER, "owner", tmp_path)
         await running.enter_async_context(owner.node)
-        room = owner.node.make_room("birds")
+        room = await owner.node.codes.create("birds")
+        code = next(notice.code for notice in owner.told if isinstance(notice, CodeMade))
         async with AsyncExitStack() as first:
             ann = Running(ANN, "ann", tmp_path, owner)
             await first.enter_async_context(ann.node)
-            await owner.until(lambda: owner.node.linked())
-            roster = owner.node.admit(room, ANN.key, "ann")
-            ann.node.enter_room(room, roster, owner.private(room).secret)
+            assert await ann.node.codes.join(code) == room
             await owner.until(lambda: ANN.key in owner.node.members(room))
             owner.node.post(room, Text("hello"))
             await ann.until(lambda: ann.texts() == ["hello"])

@@ -9,7 +9,7 @@ import pytest
 
 from sandpiper.errors import DialFailed, LinkLost, UsageError
 from sandpiper.net import tcp
-from sandpiper.net.tcp import Listener, TcpPipe, dial, format_address, listen
+from sandpiper.net.tcp import Listener, TcpPipe, dial, format_address, host_of, listen
 from sandpiper.testing.conformance import refused, turns
 
 HOST = "127.0.0.1"
@@ -29,6 +29,8 @@ async def listener() -> AsyncIterator[Listener]:
 def test_addresses_are_written_as_people_do():
     assert format_address("10.0.0.1", 80) == "10.0.0.1:80"
     assert format_address("fe80::1%eth0", 80) == "[fe80::1%eth0]:80"
+    for host in ("10.0.0.1", "fe80::1%eth0", "::1", "?"):
+        assert host_of(format_address(host, 80)) == host
 
 
 async def test_where_nothing_listens_that_is_told(listener):

@@ -170,3 +170,28 @@ def test_members_agree_when_a_partition_heals(seed: int) -> None:
         room.take(one, room.members[one].linked(room.members[other]._me, ROOM, room.now))
     room.run()
     assert room.ended == set(range(6))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_members_that_start_anew_all_the_time_give_no_more_guesses(seed: int) -> None:
+    """Whoever starts has forgotten everything, and hears from the others what was guessed, its own count as well."""
+    rng = random.Random(seed)
+    room = Room(5, rng, delay=0.05, cut=connected)
+
+    def ends(who: int) -> None:
+        key = room.members[who]._me
+        room.members[who] = OpenCodes(key)  # nobody comes in there until it is told of the code
+        room.after(rng.uniform(0.2, 1.0), lambda: comes_back(who, key))
+
+    def comes_back(who: int, key: PeerKey) -> None:
+        for other, member in enumerate(room.members):
+            if other != who:
+                room.take(other, member.linked(key, ROOM, room.now))
+
+    for turn in range(30):
+        room.after(turn * 2.0, lambda turn=turn: ends(1 + turn % 4))  # type: ignore[misc]
+        for who in range(5):
+            room.after(turn * 2.0 + rng.uniform(0.0, 2.0), lambda who=who: room.guess(who, 0.1))  # type: ignore[misc]
+    room.run()
+    assert MAX_GUESSES <= room.judged <= MAX_GUESSES + len(room.members) - 1
+    assert 0 in room.ended

@@ -22,7 +22,8 @@ from sandpiper.crypto.rooms import room_tag
 from sandpiper.errors import UsageError
 from sandpiper.testing.simulation import CALM, Crashed, End, SimPeer, Simulation, Weather
 from sandpiper.wire.frames import AnyFrame, Fetch, Heads, Hello, Records, Rooms, Want, encode_frame
-from sandpiper.wire.records import Admit, Remove, Text
+from sandpiper.wire.ids import NO_RECORD
+from sandpiper.wire.records import Admit, Remove, Role, Text
 from tests.sim.checks import check_causal, check_told_once, replay
 
 if TYPE_CHECKING:
@@ -139,6 +140,61 @@ def test_links_to_the_removed_are_refused_for_this_room_whatever_they_send() -> 
     assert not [frame for _, frame in mallory.inbox if bytes(room) in encode_frame(frame)]
     assert [n.code for n in owner.told(Refused)].count("not_shared") == 7
     assert owner.texts(room) == ["hi", "he is gone"]
+
+
+@pytest.mark.parametrize("helped", [False, True], ids=["alone", "with a member's help"])
+def test_what_made_somebody_a_member_once_makes_nobody_a_member_again(helped: bool) -> None:
+    """Somebody was let in, made an admin, and removed. It says all of that again but the removal, lets a friend in as
+    if it did not know of the removal, and talks on; to a member who was away, too, and through one who is on its side.
+    """
+    sim, room = birds(40, peers=3, weather=CALM)
+    owner, ann, ben = sim.peers
+    mallory, friend, helper = sim.stranger(), sim.stranger(), sim.stranger()
+    owner.post(room, Admit(helper.key, "helper"))
+    let_in = owner.post(room, Admit(mallory.key, "mallory"))
+    made_admin = owner.post(room, Role(mallory.key, True))
+    mallory.dial(owner)
+    mallory.hello(owner, [room])
+    said = mallory.record(room, "as a member")
+    mallory.send(owner, Records(room, (said.raw,)))
+    sim.run_for(3)
+    assert owner.texts(room) == ["as a member"]
+    sim.crash(2)  # ben was away
+    owner.post(room, Remove(mallory.key, False))
+    sim.run_for(3)
+    sim.restart(2)
+    acts = (bytes(let_in.id), bytes(made_admin.id))
+    old = [let_in, made_admin, said]
+    new = [
+        mallory.record(room, Admit(friend.key, "friend", acts)),
+        mallory.record(room, Remove(ann.key, True, acts, 0, NO_RECORD)),
+        mallory.record(room, "and so on"),
+    ]
+    hers = friend.record(room, Admit(mallory.key, "mallory", (bytes(new[0].id),)))
+    changed = bytearray(let_in.raw)
+    changed[-70] ^= 1  # in the signature, or just before it
+    for teller in (helper,) if helped else (mallory, friend):
+        for peer in (ben, ann, owner):
+            teller.dial(peer)
+            teller.hello(peer, [room])
+            sim.run_for(0.5)
+            for records in (old, new, [hers], [*old, *new, hers]):
+                teller.send(peer, Records(room, tuple(one.raw for one in records)))
+                sim.run_for(0.2)
+            teller.dial(peer)
+            teller.hello(peer, [room])
+            sim.run_for(0.2)
+            teller.send(peer, Records(room, (bytes(changed),)))
+            sim.run_for(0.5)
+    assert sim.run_until_quiet(300)
+    everyone = {owner.key, ann.key, ben.key, helper.key}
+    for peer in sim.peers:
+        assert set(peer.roles(room)) == everyone
+        assert peer.texts(room) == ["as a member"]
+    for peer in sim.peers:  # also from the disk
+        sim.crash(peer.index)
+        sim.restart(peer.index)
+        assert set(peer.roles(room)) == everyone
 
 
 def test_leaving_is_told_and_a_ban_refuses_the_key_and_a_kick_does_not() -> None:

@@ -20,8 +20,8 @@ from sandpiper.faces.tui.row import Drawn, Edge, cells, cut, extent
 from sandpiper.faces.tui.sidebar import Sidebar, next_unread, rooms_in_order
 from sandpiper.faces.tui.status import StatusLine
 from sandpiper.faces.tui.themes import Looks, textual_theme
-from sandpiper.faces.tui.views import Around, Missing, PeerView, Presence, RoomView, Typing, Us
-from sandpiper.faces.tui.wording import NARROW, Keys, ago, key_name, round_trip
+from sandpiper.faces.tui.views import Around, Membering, Missing, PeerView, Presence, RoomView, Typing, Us, Who
+from sandpiper.faces.tui.wording import NARROW, Keys, ago, key_name, mode, round_trip
 from sandpiper.wire.ids import PeerKey, RoomId
 
 if TYPE_CHECKING:
@@ -212,6 +212,51 @@ async def test_sidebar_says_what_is_unread_and_how_everybody_is_reached():
         "",
     ]
     assert rows[-2:] == ["  ● you  192.168.1.7", ""]
+
+
+MEMBERS = (
+    Membering(Who("maya", 2, verified=True), "owner", here=True),
+    Membering(Who("you", 1), "member", here=True, us=True),
+    Membering(Who("kenji", 5), "admin", here=False),
+)
+BIRDS = replace(room(5, "#birds"), kind="private", members=MEMBERS)
+
+
+async def test_sidebar_lists_the_members_of_the_private_room_on_the_screen_with_their_roles():
+    app = Surroundings()
+    around = replace(AROUND, rooms=(*AROUND.rooms, BIRDS))
+    async with app.run_test(size=(120, 34)) as pilot:
+        app.show(around, BIRDS.id)
+        await pilot.pause()
+        rows = painted(app.sidebar)
+        at = rows.index("  MEMBERS              2 of 3")
+        assert rows[at + 1 : at + 5] == [
+            "  ● maya ✓              owner",
+            "  ● you",
+            "  ○ kenji               admin",
+            "",
+        ]
+        app.show(around, HARBOUR.id)
+        await pilot.pause()
+        assert not any("MEMBERS" in row for row in painted(app.sidebar))
+
+
+async def test_another_key_with_a_verified_name_cannot_be_overlooked_around_the_transcript():
+    app = Surroundings()
+    eve = replace(peer(9, "maya~0909", verified=False), other_key=True)
+    direct = replace(room(109, "@maya~0909", peer=9), held_back=("maya~0909",))
+    around = replace(AROUND, rooms=(*AROUND.rooms, direct), peers=(*AROUND.peers, eve))
+    async with app.run_test(size=(120, 34)) as pilot:
+        app.show(around, direct.id)
+        await pilot.pause()
+        assert "maya~0909 [other key]" in row_with(app.sidebar, "maya~0909")
+        assert "HELD BACK another key: maya~0909" in painted(app.header)[1]
+        assert "HELD BACK nothing is sent: maya~0909" in painted(app.status)[0]
+        said = "\n".join(painted(app.empty))
+        assert "has not the key that you have verified" in said
+        assert "/verify maya~0909 accept" in said
+    for width in (20, 30, 40, 60, 80):
+        assert "HELD BACK" in status(around, direct.id, width)
 
 
 async def test_ages_grow_with_time_though_nothing_is_told():
@@ -509,6 +554,9 @@ def test_status_line_says_how_we_are_linked_and_who_can_read_along():
     assert len(row) == 119
     assert "  │  E2E 1 of 1 verified  " in status(AROUND, rid(102), 120)
     assert status(ALONE, HARBOUR.id, 120).startswith(" ○ nobody linked  │  OPEN anyone")
+    private = replace(AROUND, rooms=(BIRDS,))
+    assert "  │  E2E 1 of 2 verified  " in status(private, BIRDS.id, 120)
+    assert "E2E its members alone" in status(replace(private, rooms=(replace(BIRDS, members=()),)), BIRDS.id, 120)
 
 
 def test_status_line_yields_hints_from_the_left_and_then_details():
@@ -764,3 +812,11 @@ def test_a_cut_text_fits_and_says_that_it_is_cut(text: str):
         assert not set(short) & set("\n\r\t\u2028")
         if width and cells(text) > width and "\n" not in text:
             assert short.endswith("…")
+
+
+def test_without_beacons_the_best_path_in_use_says_how_others_are_reached():
+    us = replace(US, multicast=False)
+    links = [peer(7, "priya", path="relay"), peer(3, "tomas", path="direct"), MAYA]
+    said = [mode(Around(us, (HARBOUR,), tuple(links[:count]))) for count in range(4)]
+    assert said == ["offline", "relay", "direct", "lan"]
+    assert mode(Around(US, (HARBOUR,), ())) == "lan"

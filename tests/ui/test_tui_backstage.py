@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from typing_extensions import override
 
 from sandpiper.config import Paths
 from sandpiper.core.events import CatchUp, Forked, Gap
@@ -33,6 +34,7 @@ from sandpiper.faces.tui.views import (
     Named,
     NotDone,
     Note,
+    OtherKey,
     PeerView,
     RoomView,
     Said,
@@ -42,7 +44,7 @@ from sandpiper.faces.tui.views import (
     Who,
 )
 from sandpiper.faces.verifying import Comparison
-from sandpiper.node import Node, NodeSettings, PlainPeer
+from sandpiper.node import CodePassword, Node, NodeSettings, PlainPeer
 from sandpiper.store.profile import Profile, open_profile
 from sandpiper.store.reader import Message, Reader
 from sandpiper.wire.ids import PeerKey, RecordId, RoomId
@@ -61,6 +63,9 @@ class Nobody:
 
     def passphrase(self, prompt: str) -> str:
         raise AssertionError(prompt)
+
+    def password(self, wanted: CodePassword) -> str:
+        raise AssertionError(wanted)
 
 
 class Front:
@@ -246,13 +251,11 @@ async def test_a_nick_is_asked_for_in_the_thread_and_what_was_asked_for_meanwhil
     release = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    class Person:
+    class Person(Nobody):
+        @override
         def nick(self, suggested: str) -> str:
             asyncio.run_coroutine_threadsafe(release.wait(), loop).result(20)
             return f"{suggested}-2"
-
-        def passphrase(self, prompt: str) -> str:
-            raise AssertionError(prompt)
 
     def opened(ask: Ask) -> Profile:
         nick = ask.nick("robin")
@@ -697,6 +700,37 @@ async def test_verifying_names_everybody_anew(alice: Front, bob: Person):
     await alice.until(lambda me: me.who[GENERAL][bob.node.key].verified and me.peer("bob").verified)
     alice.backstage.verify(bob.node.key, verified=False)
     await alice.until(lambda me: not me.who[GENERAL][bob.node.key].verified and not me.peer("bob").verified)
+
+
+async def test_another_key_with_a_verified_name_is_told_marked_and_held_back_from(tmp_path: Path):
+    async with front("alice", tmp_path) as alice:
+        async with guest("bob", tmp_path, alice) as bob:
+            alice.backstage.verify(bob.node.key, verified=True)
+            await alice.until(lambda me: me.peer("bob").verified)
+        async with person("eve", tmp_path, linked=False) as eve:
+            eve.node.set_presence("bоb")  # noqa: RUF001  (a Cyrillic letter)
+            eve.node.connect("127.0.0.1", alice.around.us.port)
+            await alice.until(lambda me: me.of(OtherKey), "the other key")
+            [told] = alice.of(OtherKey)
+            name = f"bоb~{eve.node.key.hex()[:4]}"  # noqa: RUF001
+            assert (told.key, told.name) == (eve.node.key, name)
+            assert any("ANOTHER KEY" in note for note in alice.notes("trouble")), "it stays in the transcript, too"
+            await alice.until(lambda me: any(peer.key == told.key and peer.other_key for peer in me.around.peers))
+            eve.type("it is me")
+            await alice.says("it is me")
+            await alice.until(lambda me: me.who[GENERAL][told.key].name == f"{name} [other key]")
+            alice.backstage.open_direct(told.key)
+            room = direct_room(alice.around.us.key, told.key)
+            await alice.until(lambda me: me.room == room)
+            await alice.until(lambda me: me.view(room).held_back == (name,))
+            alice.backstage.obey(room, "a secret")
+            await alice.until(lambda me: NotDone(room, "a secret") in me.updates, "what was typed, back")
+            await alice.notes_that("Nothing was sent", "trouble")
+            alice.backstage.obey(room, f"/verify {told.key.hex()} accept")
+            await alice.until(lambda me: not me.view(room).held_back)
+            alice.backstage.obey(room, "well then")
+            await eve.sees("well then")
+            assert "a secret" not in eve.paper.out
 
 
 async def test_an_equal_picture_is_not_told_twice(alice: Front, bob: Person):

@@ -19,15 +19,18 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 from typing_extensions import override
 
+from sandpiper.crypto.codes import parse_code
 from sandpiper.errors import StoreError
 from sandpiper.faces.commands import COMMANDS
 from sandpiper.faces.emojis import emoji_named
 from sandpiper.faces.spans import Span, line, text_of
 from sandpiper.faces.tui.dialogs.answers import Chip
-from sandpiper.faces.tui.dialogs.ask import NickDialog, PassphraseDialog
+from sandpiper.faces.tui.dialogs.ask import CODE_PASSWORD, NickDialog, PassphraseDialog, PasswordDialog
 from sandpiper.faces.tui.dialogs.confirm import ConfirmDialog
 from sandpiper.faces.tui.dialogs.dialog import Box, Dialog, Entry, fitting
 from sandpiper.faces.tui.dialogs.help import HelpDialog
+from sandpiper.faces.tui.dialogs.invitation import InvitationDialog
+from sandpiper.faces.tui.dialogs.joining import JoiningDialog
 from sandpiper.faces.tui.dialogs.jump import (
     Action,
     JumpDialog,
@@ -37,6 +40,7 @@ from sandpiper.faces.tui.dialogs.jump import (
     ToRoom,
     ToSearch,
 )
+from sandpiper.faces.tui.dialogs.otherkey import OtherKeyDialog
 from sandpiper.faces.tui.dialogs.paste import PasteDialog
 from sandpiper.faces.tui.dialogs.picks import Picks
 from sandpiper.faces.tui.dialogs.react import COMMON, ReactDialog
@@ -45,7 +49,7 @@ from sandpiper.faces.tui.dialogs.verify import VerifyDialog
 from sandpiper.faces.tui.keys import KEYS
 from sandpiper.faces.tui.palettes import DARK, PALETTES
 from sandpiper.faces.tui.themes import textual_theme
-from sandpiper.faces.tui.views import Around, PeerView, RoomView, Us
+from sandpiper.faces.tui.views import Around, Invited, OtherKey, PeerView, RoomView, Us
 from sandpiper.faces.verifying import Comparison
 from sandpiper.store.history import History
 from sandpiper.store.reader import Message, Reader
@@ -181,6 +185,10 @@ def jump(**more) -> JumpDialog:
 
 WORDS = ("tide", "otter", "maple", "forty", "lantern", "quay", "velvet", "moss")
 DIGITS = ("30112", "88714", "09235", "61180", "47720", "15593", "20468", "77301")
+INVITED = Invited("#birds", parse_code("pine-ocean-42"), "relay.example")
+EVE = OtherKey(
+    PeerKey(b"e" * 32), "bob~6565", (line("ANOTHER KEY"), line("It comes with a name."), line("Nothing goes."))
+)
 KENJI = Comparison(PeerKey(b"k" * 32), "kenji", WORDS, DIGITS, verified=False, first_seen=NOON, path="lan")
 
 
@@ -196,6 +204,10 @@ ALL: dict[str, Callable[[], Dialog[Any]]] = {
     "nick": lambda: NickDialog("alice"),
     "passphrase": lambda: PassphraseDialog("Passphrase of alice"),
     "react": ReactDialog,
+    "other key": lambda: OtherKeyDialog(EVE),
+    "invitation": lambda: InvitationDialog(INVITED, qr=True),
+    "joining": lambda: JoiningDialog("Joining: looking for a member on this network."),
+    "code password": lambda: PasswordDialog("the room of code 42", "It has one.", about=CODE_PASSWORD),
     "confirm": lambda: ConfirmDialog("Delete?", [line("It goes away for everybody.")], "delete it", "keep it"),
 }
 
@@ -561,6 +573,52 @@ async def test_what_the_person_says_of_safety_words_is_the_result():
     assert await answer(VerifyDialog(KENJI), "tab", "enter") is True
     assert await answer(VerifyDialog(KENJI), "tab", "tab", "enter") is False
     assert await answer(VerifyDialog(KENJI), "tab", "tab", "tab", "enter") is None
+
+
+@pytest.mark.parametrize(
+    ("key", "command"), [("v", "/verify {}"), ("a", "/verify {} accept"), ("i", "/ignore {}"), ("escape", None)]
+)
+async def test_what_the_person_decides_about_another_key_is_a_command_about_that_key(key: str, command: str | None):
+    assert await answer(OtherKeyDialog(EVE), key) == command
+
+
+async def test_enter_alone_and_letters_of_a_word_accept_no_other_key():
+    async with over(OtherKeyDialog(EVE)) as pilot:
+        await pilot.press("enter", "space", "x", "q")
+        assert not closed(pilot)
+
+
+async def test_a_code_is_shown_with_its_command_and_copied_when_asked():
+    async with over(InvitationDialog(INVITED, qr=True), (100, 40)) as pilot:
+        assert "pine-ocean-42" in shows(pilot)
+        assert "sandpiper join pine-ocean-42 --relay relay.example" in shows(pilot)
+        assert "█▀▀▀▀▀█" in shows(pilot), "a corner of the QR code"
+        await pilot.press("c")
+        assert pilot.app.clipboard == "sandpiper join pine-ocean-42 --relay relay.example"
+        assert not closed(pilot)
+        await pilot.press("escape")
+        assert closed(pilot)
+
+
+@pytest.mark.parametrize(("qr", "size"), [(False, (100, 40)), (True, (100, 20)), (True, (30, 40))])
+async def test_a_qr_code_is_left_out_where_it_is_not_wanted_or_does_not_fit(qr: bool, size: tuple[int, int]):
+    async with over(InvitationDialog(INVITED, qr=qr), size) as pilot:
+        assert "▀▀▀▀▀" not in shows(pilot)
+
+
+async def test_the_steps_into_a_room_follow_each_other_and_what_is_typed_meanwhile_is_kept():
+    dialog = JoiningDialog("Joining: one")
+    async with over(dialog, (80, 24)) as pilot:
+        assert "… one" in shows(pilot)
+        dialog.went_on("Joining: two")
+        await pilot.pause()
+        assert "✓ one" in shows(pilot)
+        assert "… two" in shows(pilot)
+        await pilot.press("h", "i")
+        assert dialog.early == ["h", "i"]
+        dialog.end()
+        await pilot.pause()
+        assert closed(pilot)
 
 
 async def test_enter_alone_verifies_nobody():

@@ -9,16 +9,25 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from textual import events
 
+from sandpiper.core.names import Names
+from sandpiper.crypto.codes import parse_code
 from sandpiper.crypto.safety import safety
-from sandpiper.faces.tui.views import Typing
-from sandpiper.faces.verifying import Comparison
+from sandpiper.faces.tui.views import Invited, Joining, Membering, OtherKey, Typing, Who
+from sandpiper.faces.verifying import Comparison, key_changed_lines
+from sandpiper.node import CodePassword, KeyChanged
+from sandpiper.wire.ids import PeerKey
 from tests.ui.stage import CAST, Play, at, harbour, playing, stage_in
+
+if TYPE_CHECKING:
+    from sandpiper.core.control import MemberRole
+    from sandpiper.faces.people import People
 
 pytestmark = pytest.mark.skipif(
     not hasattr(time, "tzset"), reason="dialogs show local time, which is set by tzset here"
@@ -143,6 +152,80 @@ async def test_verifying(crew: Open, picture: SnapshotAssertion):
         words = safety(play.stage.us.key, key)
         await play.tell(Comparison(key, "kenji", words.words, words.digits, False, at("14:05"), "relay"))
         await play.sees("Compare these words")
+        assert await drawn(play) == picture
+
+
+SIZES = pytest.mark.parametrize("size", [WIDE, MIDDLE, NARROW], ids=lambda size: f"{size[0]}x{size[1]}")
+
+
+@SIZES
+async def test_another_key_with_a_verified_name(crew: Open, picture: SnapshotAssertion, size: tuple[int, int]):
+    async with crew(size) as play:
+        key = play.stage.key("kenji")
+        names = Names(play.stage.us.key, "you")
+        names.learn(play.stage.key("maya"), "maya")
+        names.pin(play.stage.key("maya"), "maya", verified=True)
+        names.learn(key, "maya")
+        lines = key_changed_lines(KeyChanged(key, play.stage.key("maya")), cast("People", Naming(names)))
+        await play.tell(OtherKey(key, names.show(key), tuple(lines)))
+        await play.sees("Another key: maya~")
+        assert await drawn(play) == picture
+
+
+class Naming:
+    """As much of `People` as a sentence about two keys takes."""
+
+    def __init__(self, names: Names) -> None:
+        self.pinned = names.pinned
+        self._names = names
+
+    def name(self, key: PeerKey, _room: object = None) -> str:
+        return self._names.show(key)
+
+
+@SIZES
+async def test_a_code_for_others(crew: Open, picture: SnapshotAssertion, size: tuple[int, int]):
+    async with crew(size) as play:
+        await play.tell(Invited("#harbour", parse_code("pine-ocean-42"), "relay.example"))
+        await play.sees("A code for #harbour", "pine-ocean-42")
+        assert await drawn(play) == picture
+
+
+@SIZES
+async def test_on_the_way_into_a_room(tmp_path: Path, picture: SnapshotAssertion, size: tuple[int, int]):
+    with stage_in(tmp_path) as stage:
+        async with playing(stage, size, begin=False) as play:
+            await play.tell(Joining("Joining: the relay relay.example is reached, and a member is there."))
+            await play.sees("the relay relay.example")
+            await play.tell(Joining("Joining: key agreed; the member answers for the room."))
+            await play.sees("… key agreed")
+            assert await drawn(play) == picture
+            await play.tell(Joining(""))
+            await play.sees_no("key agreed")
+
+
+@SIZES
+async def test_the_password_of_a_codes_room(crew: Open, picture: SnapshotAssertion, size: tuple[int, int]):
+    async with crew(size) as play:
+        wanted = CodePassword(parse_code("pine-ocean-42"))
+        await play.tell(wanted)
+        await play.sees("Password of the room of code 42")
+        assert await drawn(play) == picture
+
+
+@SIZES
+async def test_a_private_room_with_its_members(crew: Open, picture: SnapshotAssertion, size: tuple[int, int]):
+    async with crew(size) as play:
+        stage, room = play.stage, play.chat.room
+        assert room is not None
+        roles: dict[str, MemberRole] = {"maya": "owner", "you": "member", "kenji": "admin", "priya": "member"}
+        members = tuple(
+            Membering(Who(name, CAST[name][1], verified=name == "maya"), role, name != "priya")
+            for name, role in roles.items()
+        )
+        stage.view(room, kind="private", members=members, held_back=("maya~1f2e",))
+        await play.tell(stage.around())
+        await play.sees("HELD BACK")
         assert await drawn(play) == picture
 
 

@@ -87,12 +87,12 @@ def all_frames() -> list[AdmissionFrame]:
     return [
         Asks("jane"),
         Admitted(ROOM, SECRET, "all"),
-        Admitted(ROOM, SECRET, "7d", bytes(32)),
+        Admitted(ROOM, SECRET, "7d", bytes(32), "tls://relay.example"),
         Roster((b"genesis", b"admit"), more=True),
         Declined("room_full"),
         Settled(),
         CodeOpen(ROOM, CODE_ID, "42", ("pine", "ocean"), 86_400_000),
-        CodeOpen(ROOM, CODE_ID, "42", ("pine", "ocean"), 1, SALT, bytes(32), "relay.example:8000", counts),
+        CodeOpen(ROOM, CODE_ID, "42", ("pine", "ocean"), 1, SALT, bytes(32), "relay.example:8000", counts, (ROOM,)),
         CodeGuessed(ROOM, CODE_ID, counts),
         CodeClosed(ROOM, CODE_ID, "code_burnt"),
     ]

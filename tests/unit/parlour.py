@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -152,7 +153,7 @@ class Parlour:
                         answering.recalled(self.house, effect, at_once(page))
                     case Search():
                         what = (effect.room, effect.epoch, effect.words, effect.before, effect.limit)
-                        answering.searched(self.house, effect, at_once(self.history.search(*what)))
+                        answering.searched(self.house, effect, asyncio.run(self.history.search(*what)))
                     case Lock():
                         self.locks.append(effect)
                     case _:

@@ -72,7 +72,7 @@ def words() -> list[AnyWord]:
         RoomExpired(code="42"),
         Coordinated(peer=OTHER, candidates=(AWAY,), start_in=80),
         Signalled(sender=OTHER, data=b"sealed"),
-        Observed(host="203.0.113.9", port=40_001, relay=True, second_port=8001),
+        Observed(host="203.0.113.9", port=40_001, relay=True, second_port=8001, time=1_795_000_000_000),
         Observed(host="127.0.0.1", port=40_001, tunnel=True),
         Bridged(),
         Closing(text="The rendezvous closes.", again_in=2.0),

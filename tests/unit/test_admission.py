@@ -25,6 +25,7 @@ from sandpiper.core.admission import (
 )
 from sandpiper.core.events import Now
 from sandpiper.crypto.codes import Code
+from sandpiper.crypto.pake import Secret
 from sandpiper.errors import LocalProtocolError
 from sandpiper.wire.admission import (
     MAX_CODE_SECONDS,
@@ -65,7 +66,7 @@ def told(effects: list[AdmissionEffect], kind: type[object]) -> list[Tell]:
 
 def refused(codes: OpenCodes, nameplate: str = "42", now: Now = START, relay: str = "") -> str:
     with pytest.raises(NotAdmitted) as caught:
-        codes.begin(nameplate, now, relay)
+        codes.begin(nameplate, now, lambda at: relay in ("", at))
     return caught.value.code
 
 
@@ -222,6 +223,67 @@ def test_a_withdrawn_code_lets_nobody_in_and_members_are_told() -> None:
     assert codes.withdraw(ROOM, "42", START) == []
 
 
+class Put:
+    """A room whose roster a test writes: which control records are here, and after which somebody was put out."""
+
+    def __init__(self) -> None:
+        self.here: set[bytes] = set()
+        self.out: set[bytes] = set()
+
+    def member(self, key: PeerKey) -> OpenCodes:
+        return OpenCodes(key, lambda _room, _peer: "", lambda _room, after: self._stands(after))
+
+    def _stands(self, after: tuple[bytes, ...]) -> bool | None:
+        return self.out <= set(after) if self.here >= set(after) else None
+
+
+def test_who_is_put_out_takes_along_the_codes_that_they_know_and_no_later_ones() -> None:
+    put = Put()
+    codes = put.member(ALICE)
+    codes.issue(CODE, ROOM, ID, START)
+    assert codes.roster_changed(ROOM, START, inside=True) == []
+    put.here = put.out = {b"x"}
+    assert refused(codes) == "code_withdrawn", "at once, whoever sees it first"
+    codes.issue(Code("43", CODE.words), ROOM, b"k" * 8, START, after=(b"x",))
+    (close, ended) = codes.roster_changed(ROOM, START, inside=True)
+    assert close == Tell(ROOM, CodeClosed(ROOM, ID, "code_withdrawn"))
+    assert ended == CodeEnded(ROOM, "42", "code_withdrawn")
+    codes.begin("43", START)
+    assert codes.roster_changed(ROOM, START, inside=False) == []
+    assert refused(codes, "43") == "no_such_code"
+
+
+def test_a_code_that_came_before_the_removal_it_knows_of_waits_for_it() -> None:
+    put = Put()
+    bob = put.member(BOB)
+    bob.told(ALICE, CodeOpen(ROOM, ID, "42", CODE.words, 10_000, after=(b"x",)), START)
+    bob.told(ALICE, CodeOpen(ROOM, b"k" * 8, "43", CODE.words, 10_000), START)
+    assert refused(bob) == "busy", "tried again, and nobody comes in meanwhile"
+    put.here = put.out = {b"x"}
+    assert [type(effect) for effect in bob.roster_changed(ROOM, START, inside=True)] == [Tell, CodeEnded]
+    bob.begin("42", START)
+    assert refused(bob, "43") == "code_withdrawn"
+
+
+def test_who_tells_of_a_code_that_has_ended_so_is_told_that() -> None:
+    put = Put()
+    bob = put.member(BOB)
+    put.here = put.out = {b"x"}
+    effects = bob.told(CAROL, CodeOpen(ROOM, ID, "42", CODE.words, 10_000), START)
+    assert told(effects, CodeClosed)
+    assert not told(effects, CodeOpen)
+    assert refused(bob) == "code_withdrawn"
+
+
+def test_whose_code_names_records_that_do_not_exist_lets_nobody_in_and_stands_before_nobodys() -> None:
+    put = Put()
+    bob = put.member(BOB)
+    bob.told(CAROL, CodeOpen(ROOM, b"k" * 8, "42", ("moon", "river"), 10_000, after=(b"none",)), START)
+    assert refused(bob) == "busy"
+    bob.told(ALICE, CodeOpen(ROOM, ID, "42", CODE.words, 10_000), START)
+    assert bob.begin("42", START).secret.reveal() == Secret(CODE.words).reveal()
+
+
 def test_a_room_with_a_password_gives_its_salt() -> None:
     codes = member()
     codes.issue(CODE, ROOM, ID, START, salt=b"s" * 16, lock=b"l" * 32)
@@ -242,8 +304,8 @@ def test_a_nameplate_belongs_to_the_relay_that_gave_it_out() -> None:
     codes = member()
     codes.issue(CODE, ROOM, ID, START, relay="one.example:8000")
     codes.issue(Code("42", ("moon", "river")), OTHER, b"k" * 8, START, relay="two.example:8000")
-    assert codes.begin("42", START, "two.example:8000").room == OTHER
-    assert codes.begin("42", START, "one.example:8000").room == ROOM
+    assert codes.begin("42", START, lambda at: at == "two.example:8000").room == OTHER
+    assert codes.begin("42", START, lambda at: at == "one.example:8000").room == ROOM
     assert refused(codes, relay="three.example:8000") == "no_such_code"
     assert codes.nameplates(ROOM, START) == (("42", "one.example:8000"),)
 

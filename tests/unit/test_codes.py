@@ -18,6 +18,7 @@ from sandpiper.crypto.codes import (
     BadCode,
     Code,
     complete,
+    like_code,
     make_code,
     parse_code,
     suggest,
@@ -133,6 +134,8 @@ def test_no_repr_shows_the_words() -> None:
         ("pine-ocen-42", "pine-ocean-42"),  # one missing
         ("pine-occean-42", "pine-ocean-42"),  # one too many
         ("42 pine ocaen", "pine-ocean-42"),
+        ("pine-occaen-42", "pine-ocean-42"),  # two slips in one word
+        ("pine-ocnea-42", "pine-ocean-42"),
     ],
 )
 def test_one_slip_is_answered_with_what_was_meant(typed: str, meant: str) -> None:
@@ -143,16 +146,32 @@ def test_one_slip_is_answered_with_what_was_meant(typed: str, meant: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "typed", ["", "pine", "pine-ocean", "qqqqqqq-ocean-42", "pine-xyzzy-42", "x" * 10_000, "pine-ocaen-0"]
+    "typed", ["", "pine", "pine-ocean", "qqqqqqq-ocean-42", "pine-xqjzv-42", "x" * 10_000, "pine-ocaen-0"]
 )
 def test_nothing_is_suggested_where_nothing_is_near(typed: str) -> None:
     assert suggest(typed) == ""
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["pine-ocaen-42", "pine-zzzzz-42", "PINE OCEEN 42", "pine-ocean", "pine-ocean-0", "pinee-ocean-7", "pin-oce-1"],
+)
+def test_what_was_meant_as_a_code_is_known_to_be_no_name_of_a_room(typed: str) -> None:
+    with pytest.raises(BadCode):
+        parse_code(typed)
+    assert like_code(typed)
+
+
+@pytest.mark.parametrize("typed", ["", "dev", "team-b-2", "2025", "pine", "rooms-of-my-own-2", "sailing-zzz"])
+def test_names_of_rooms_are_not_taken_for_codes(typed: str) -> None:
+    assert not like_code(typed)
 
 
 @given(st.text(max_size=60))
 def test_any_text_is_a_code_or_an_error_of_ours(typed: str) -> None:
     suggest(typed)
     complete(typed)
+    like_code(typed)
     try:
         code = parse_code(typed)
     except BadCode:

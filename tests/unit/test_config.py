@@ -33,12 +33,14 @@ TYPED: dict[str, tuple[str, object]] = {
     "linger": ("0.5", 0.5),
     "peers": ("10.0.0.5:8080,[::1]:9", (Address("10.0.0.5", 8080), Address("::1", 9))),
     "relay": ("relay.example, tls://other.example:444", ("relay.example", "tls://other.example:444")),
+    "port_mapping": ("Off", "off"),
     "history_lines": ("0", 0),
     "colour": ("never", "never"),
     "theme": ("light", "light"),
     "emoji": ("Codes", "codes"),
     "notify": ("osc777", "osc777"),
     "keys": ("jump=ctrl+g, search=f3", ("jump=ctrl+g", "search=f3")),
+    "qr": ("no", False),
     "keyring": ("off", False),
 }
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
+
 from sandpiper.core.rendezvous import (
     BACKOFF_MOST,
+    DOUBT_SECONDS,
     GREETING_SECONDS,
     PING_SECONDS,
+    PLACE_SECONDS,
     SILENCE_SECONDS,
     Came,
+    CodeExpired,
     Introduced,
     Offline,
     Refused,
@@ -34,6 +39,7 @@ from sandpiper.wire.rendezvous import (
     Refusal,
     RegisterPeer,
     RoomCreated,
+    RoomExpired,
     Signalled,
     decode_ask,
     encode_line,
@@ -138,6 +144,42 @@ def test_what_comes_too_fast_is_said_again_when_it_may_be() -> None:
     assert 20 <= peer.time - before <= 30
 
 
+@pytest.mark.parametrize("code", ["room_full", "too_many_rooms", "too_many_registrations"])
+@pytest.mark.parametrize("room", ["42", bytes(32)])
+def test_where_there_is_no_place_it_asks_again_until_there_is_one(code: str, room: str | bytes) -> None:
+    peer = Peer()
+    peer.guest.register(room)
+    peer.online()
+    shown = room if isinstance(room, str) else room[:8].hex()
+    named: dict[str, Any] = {"code": room} if isinstance(room, str) else {"tag": room}
+    for _ in range(3):
+        before = peer.time
+        assert peer.hears(Refusal(code=code, about="register_peer", room=shown)) == []
+        said: list[Any] = []
+        while not said and peer.time < before + 2 * PLACE_SECONDS:
+            said = [word for word in peer.waits() if not isinstance(word, Ping)]
+            peer.hears(Pong())
+        assert said == [RegisterPeer(**named)]
+        assert before + PLACE_SECONDS <= peer.time
+    peer.hears(PeerRegistered(peer="me", peers=("other",), **named))
+    assert peer.told[-1] == Registered(room, "me", ("other",))
+
+
+def test_an_expired_number_is_asked_for_again_by_who_keeps_it_and_told_to_who_does_not() -> None:
+    for keep in (True, False):
+        peer = Peer()
+        peer.guest.register("42", keep=keep)
+        peer.online()
+        peer.hears(PeerRegistered(peer="me", peers=(), code="42"))
+        peer.hears(RoomExpired(code="42"))
+        assert (peer.told[-1] == CodeExpired("42")) != keep
+        said: list[Any] = []
+        while not said and peer.time < 2 * PLACE_SECONDS:
+            said = [word for word in peer.waits() if not isinstance(word, Ping)]
+            peer.hears(Pong())
+        assert said == ([RegisterPeer(code="42")] if keep else [])
+
+
 def test_a_goodbye_is_followed_soon_and_not_all_at_once() -> None:
     waits = set()
     for seed in range(5):
@@ -164,6 +206,65 @@ def test_a_silent_rendezvous_is_pinged_and_left() -> None:
     heard = peer.time - PING_SECONDS
     assert isinstance(peer.waits()[0], RvHangUp)
     assert peer.time - heard == SILENCE_SECONDS
+
+
+def test_however_long_an_outage_lasts_a_try_is_at_most_a_minute_away() -> None:
+    peer = Peer()
+    for _ in range(200):
+        assert peer.waits() == [RvDial()]
+        before = peer.time
+        peer.guest.lost("nothing there", before)
+        assert (peer.guest.deadline() or 0.0) - before <= 60.0
+
+
+def test_after_sleep_the_rendezvous_must_answer_soon() -> None:
+    peer = Peer()
+    peer.online()
+    peer.time = 7.0
+    peer.guest.network_changed(7.0, gone=False)
+    assert peer.flush() == [Ping()]
+    peer.guest.network_changed(8.0, gone=False)
+    assert peer.flush() == [], "once is enough, and gives it no more time"
+    assert isinstance(peer.waits()[0], RvHangUp)
+    assert peer.time == 7.0 + DOUBT_SECONDS
+
+
+def test_one_that_answers_is_not_left_for_a_change_of_network() -> None:
+    peer = Peer()
+    peer.online()
+    peer.guest.network_changed(0.0, gone=False)
+    assert peer.flush() == [Ping()]
+    peer.hears(Pong())
+    assert peer.waits() == [Ping()]
+    assert peer.time == PING_SECONDS
+
+
+def test_when_our_address_has_gone_the_connection_is_made_anew_at_once() -> None:
+    peer = Peer()
+    peer.guest.register(bytes(32))
+    peer.online()
+    peer.time = 7.0
+    peer.guest.network_changed(7.0, gone=True)
+    assert isinstance(peer.flush()[0], RvHangUp)
+    peer.guest.lost("hung up", 7.0)
+    assert peer.waits() == [RvDial()]
+    assert peer.time < 8.0
+    peer.guest.connected(peer.time)
+    peer.flush()
+    assert peer.hears(SEEN) == [RegisterPeer(tag=bytes(32))]
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_who_waits_for_the_next_try_does_not_wait_in_another_network(gone: bool) -> None:
+    peer = Peer()
+    for _ in range(9):
+        peer.waits()
+        peer.guest.lost("nothing there", peer.time)
+    began = peer.time
+    assert (peer.guest.deadline() or 0.0) > began + 10
+    peer.guest.network_changed(began, gone=gone)
+    assert peer.waits() == [RvDial()]
+    assert peer.time < began + 1
 
 
 def test_one_that_never_greets_is_left() -> None:

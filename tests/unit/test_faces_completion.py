@@ -61,11 +61,22 @@ def test_the_common_start_ignores_case():
     assert common_start(["/help "]) == "/help "
 
 
-def test_an_answer_is_yes_or_no():
+def test_an_answer_is_yes_no_or_accept():
     state = PromptState(nicks=("bob",))
-    assert [offer.text for offer in complete("/verify bob ", state)] == ["no", "yes"]
+    assert [offer.text for offer in complete("/verify bob ", state)] == ["accept", "no", "yes"]
     assert [offer.text for offer in complete("/verify bob y", state)] == ["yes"]
     assert [offer.text for offer in complete("/verify b", state)] == ["bob "]
+
+
+def test_the_words_of_a_code_are_completed_where_a_room_is_named():
+    assert "pine-" in [offer.text for offer in complete("/join pin", STATE)]
+    assert [offer.text for offer in complete("/join pine-ocea", STATE)] == ["pine-ocean-"]
+    assert all(offer.length == 6 for offer in complete("/join pine-o", STATE) if offer.text != "")
+    assert complete("/join p", STATE) == [], "a hundred words are no help"
+    assert complete("/join pine-ocean-4", STATE) == []
+    assert complete("/join #pine", STATE) == []
+    assert complete("/leave pin", STATE) == [], "nobody leaves by a code"
+    assert complete("pin", STATE) == [], "words of a message are none of a code"
 
 
 def test_an_emoji_that_is_not_clear_is_completed_by_its_name():

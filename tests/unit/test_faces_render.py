@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sandpiper.faces.people import path_label
 from sandpiper.faces.render import (
     Look,
     Name,
@@ -60,6 +61,12 @@ def test_a_message_has_its_time_and_author():
 def test_everything_about_a_message_is_said_in_words(fields: dict[str, Any], expected: str):
     fields = {"text": "hi", **fields}
     assert shown(**fields) == [expected]
+
+
+def test_a_path_is_told_with_its_time_and_the_reason_if_it_is_not_the_nearest():
+    assert path_label("lan", 0.0004, "on this network") == "lan 1ms"
+    assert path_label("direct", None) == "direct"
+    assert path_label("relay", 0.081, "your NAT does it") == "relay 81ms (your NAT does it)"
 
 
 def test_a_long_quote_is_cut():

@@ -12,6 +12,7 @@ from rich.pretty import Pretty
 from sandpiper.core.joining import (
     ADMIT_SECONDS,
     JOIN_SECONDS,
+    Asked,
     GaveUp,
     Joined,
     JoinEffect,
@@ -104,12 +105,47 @@ def test_a_busy_code_is_tried_again() -> None:
     assert one.state == "trying"
 
 
-@pytest.mark.parametrize("code", sorted(REFUSALS - {"busy"}))
-def test_an_answer_is_an_answer(code: str) -> None:
+@pytest.mark.parametrize("code", sorted(REFUSALS))
+def test_a_refusal_before_any_proof_is_final_when_nobody_else_may_know_the_code(code: str) -> None:
     one = joining()
-    assert end(one.tried(NotAdmitted(code), 1.0)).code == code
+    assert one.tried(NotAdmitted(code), 1.0) == []
+    assert one.tick(one.deadline() or 0.0) == [TryNow()]
+    assert end(one.tried(NotAdmitted(code), 2.0, last=True)).code == code
     assert one.state == "failed"
     assert one.tried(LinkLost("gone"), 2.0) == one.tick(3.0) == one.proven(MEMBER, 4.0) == []
+
+
+def test_the_first_who_calls_the_words_wrong_may_be_of_another_room_and_the_second_is_believed() -> None:
+    one = joining()
+    assert one.tried(NotAdmitted("wrong_code"), 1.0) == []
+    assert one.shown == 1
+    assert one.tick(one.deadline() or 0.0) == [TryNow()]
+    assert end(one.tried(NotAdmitted("wrong_code"), 2.0)).code == "wrong_code"
+
+
+def test_wrong_words_count_among_the_tries_that_show_them() -> None:
+    one, now = joining(), 0.0
+    for error in (Unproven("broke off"), NotAdmitted("wrong_code")):
+        assert one.tried(error, now) == []
+        now = one.deadline() or 0.0
+        assert one.tick(now) == [TryNow()]
+    assert end(one.tried(Unproven("broke off"), now)).code == "wrong_code"
+
+
+def test_who_refused_is_not_asked_again_and_the_refusal_that_tells_most_is_told() -> None:
+    asked = Asked()
+    assert asked.verdict() is None
+    assert asked.left(("a", "b")) == ["a", "b"]
+    asked.tried("a")
+    assert asked.left(("a", "b")) == ["b", "a"], "whom we asked least"
+    asked.refused("a", NotAdmitted("no_such_code"))
+    asked.refused("b", RemoteProtocolError("no member", code="not_sandpiper"))
+    assert asked.left(("a", "b", "c")) == ["c"]
+    for code in ("code_burnt", "wrong_code"):
+        asked.refused(code, NotAdmitted(code))
+        verdict = asked.verdict()
+        assert verdict is not None
+        assert verdict.code == code
 
 
 def test_a_stranger_in_the_middle_gets_three_guesses_and_no_more() -> None:
@@ -126,10 +162,6 @@ def test_a_stranger_in_the_middle_gets_three_guesses_and_no_more() -> None:
     error = end(one.tried(Unproven("broke off"), now))
     assert error.code == "too_many_tries"
     assert error.exit_code == 4
-
-
-def test_a_protocol_that_is_broken_is_not_tried_again() -> None:
-    assert end(joining().tried(RemoteProtocolError("no member", code="not_sandpiper"), 1.0)).code == "not_sandpiper"
 
 
 def test_nobody_in_time() -> None:

@@ -174,7 +174,9 @@ def test_frame_vectors_hold_with_and_without_our_code() -> None:
         assert _hex(unpack_all(raw[1:])) == v["fields"]
         assert decode_frame(raw) == frame
         assert encode_frame(frame) == raw
-        assert [plain(getattr(frame, name)) for name in frame.__struct_fields__] == v["fields"]
+        fields = [plain(getattr(frame, name)) for name in frame.__struct_fields__]
+        assert fields[: len(v["fields"])] == v["fields"]
+        assert not any(fields[len(v["fields"]) :]), "what is left off says nothing"
     assert len({v["frame"] for v in file["frames"]}) == 11, "a kind of frame has no vector"
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
+
 from sandpiper.crypto.handshake import LinkHandshake
 from sandpiper.crypto.identity import Identity
 from sandpiper.crypto.rooms import direct_room, open_room, room_tag
@@ -136,6 +138,9 @@ def all_frames() -> list[AnyFrame]:
         Pong(2**62 - 1),
         Typing(DEV),
         Bye("leaving", ""),
+        Want(DEV, places, 0, AT),
+        Fetch(DEV, (first.id,), AT),
+        Records(DEV, (second.raw,), 1, False, AT, places),
     ]
 
 
@@ -150,6 +155,12 @@ def plain(value: object) -> object:
     return value
 
 
+def said(frame: AnyFrame) -> list[object]:
+    """The fields that are on the wire: later ones are left off where they say nothing."""
+    count = len(msgspec.msgpack.decode(encode_frame(frame)[1:]))
+    return [plain(getattr(frame, name)) for name in frame.__struct_fields__][:count]
+
+
 def frames() -> object:
     return {
         "page": "docs/protocol/link.md",
@@ -157,7 +168,7 @@ def frames() -> object:
             {
                 "frame": type(frame).__name__.lower(),
                 "kind": frame.kind,
-                "fields": [plain(getattr(frame, name)) for name in frame.__struct_fields__],
+                "fields": said(frame),
                 "bytes": encode_frame(frame).hex(),
             }
             for frame in all_frames()
