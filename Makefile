@@ -7,8 +7,8 @@ MAKEFLAGS += --no-builtin-rules
 SHELL     := /bin/sh
 PYTHON    ?=
 ARGS      ?=
-# Processes for the lanes that can share a machine with themselves.
-WORKERS   ?= 2
+# Processes for the tests; more than processors, because many tests wait.
+WORKERS   ?= 3
 
 VENV   := .venv
 PY     := $(VENV)/bin/python

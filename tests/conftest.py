@@ -23,12 +23,13 @@ class Lane(NamedTuple):
     timeout: int | None = None
 
 
-# The lanes that open namespaces or fill the machine share one worker, those with real sockets and terminals another.
+# The lanes that open namespaces or fill the machine share one worker; those with real sockets and with terminals, which
+# wait more than they work, have one each.
 LANES = {
     "unit": Lane(),
     "sim": Lane(),
     "links": Lane(worker="sockets"),
-    "ui": Lane(worker="sockets", timeout=180),
+    "ui": Lane(worker="terminals", timeout=180),
     "net": Lane(worker="machine", timeout=180),
     "fuzz": Lane(),
     "slow": Lane(worker="machine", timeout=900),
