@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 from typing import TYPE_CHECKING
 
@@ -266,3 +267,25 @@ async def test_a_try_that_is_given_up_from_outside_leaves_nothing_open(held: con
     assert port.idle
     with pytest.raises(LinkError):
         await dial(LOCAL, port.port)
+
+
+@pytest.mark.parametrize("late", range(12))
+async def test_who_comes_in_the_moment_in_which_a_try_is_given_up_is_sent_away(
+    held: contextlib.ExitStack, late: int
+) -> None:
+    port = PunchPort(rendezvous_port(held))
+    start = moment()
+    trying = asyncio.create_task(reach(port, SMALL, LARGE, Candidate(LOCAL, 9), start=start))
+    await turns()
+    with socket.create_connection((LOCAL, port.port)) as caller:
+        for _ in range(late):
+            await asyncio.sleep(0)
+        trying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await trying
+        await turns()
+        gc.collect()  # what was left open, or begun by nobody, is told now, and fails this test
+        caller.settimeout(5)
+        with contextlib.suppress(ConnectionResetError):
+            while caller.recv(1000):
+                pass

@@ -148,7 +148,7 @@ class _Try:
         self._chosen: TcpPipe | None = None
         self._link: SecureLink | None = None
         self._over = asyncio.Event()
-        self._tasks: asyncio.TaskGroup
+        self._tasks: asyncio.TaskGroup | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._arrivals: dict[asyncio.Task[None], None] = {}
         self._greeting = 0
@@ -162,14 +162,16 @@ class _Try:
             async with asyncio.TaskGroup() as self._tasks:
                 end = start_at + KNOCK_SECONDS
                 for one in self._candidates:
-                    _ = self._begin(self._knock(one, start_at, end), f"knock {one.host}:{one.port}")
-                await self._until(end)
-                while self._greeting and self._running and not self._over.is_set():
-                    left = end + GREET_SECONDS - loop.time()
-                    if left <= 0:
-                        break
-                    await asyncio.wait(self._running, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-                self._over.set()
+                    _ = self._begin(self._tasks, self._knock(one, start_at, end), f"knock {one.host}:{one.port}")
+                try:
+                    await self._until(end)
+                    while self._greeting and self._running and not self._over.is_set():
+                        left = end + GREET_SECONDS - loop.time()
+                        if left <= 0:
+                            break
+                        await asyncio.wait(self._running, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                finally:  # also when somebody has given us up: who comes from now on is not wanted
+                    self._over.set()
                 for task in self._running:
                     task.cancel()
         except BaseException:
@@ -188,11 +190,11 @@ class _Try:
 
     def arrived(self, pipe: TcpPipe, host: str) -> bool:
         """A stream has come to our port; False: it is not wanted."""
-        if self._over.is_set():
+        if self._tasks is None or self._over.is_set():
             return False
         if len(self._arrivals) >= MAX_STREAMS:
             next(iter(self._arrivals)).cancel()
-        task = self._begin(self._greet(pipe, host), f"greet {pipe.address}")
+        task = self._begin(self._tasks, self._greet(pipe, host), f"greet {pipe.address}")
         self._arrivals[task] = None
 
         def gone(task: asyncio.Task[None]) -> None:
@@ -203,8 +205,8 @@ class _Try:
         task.add_done_callback(gone)
         return True
 
-    def _begin(self, doing: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
-        task = self._tasks.create_task(doing, name=name)
+    def _begin(self, tasks: asyncio.TaskGroup, doing: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        task = tasks.create_task(doing, name=name)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
