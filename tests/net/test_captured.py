@@ -15,7 +15,6 @@ from tests.captured import all_said, shown, spoken
 from tests.program import SANDPIPER, Program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.skipif(available() is not None, reason=str(available()))
@@ -72,12 +71,6 @@ class Capture:
             if body:
                 flows.setdefault((ends, inside[:4]), {}).setdefault(at, body)
         return b"\n--\n".join(b"".join(parts.values()) for parts in flows.values())
-
-
-@pytest.fixture
-def lab() -> Iterator[NetLab]:
-    with NetLab() as lab:
-        yield lab
 
 
 def test_on_a_lan_a_join_shows_who_is_there_and_nothing_of_the_room(lab: NetLab, tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(available() is not None, reason=str(available()))
 
-PUBLIC = "11.0.0.0/24"  # public numbers: the doctor tells private addresses, and those for documentation, from others
 HOMES = "192.168.1.0/24"
 WAIT = 0.1  # seconds to listen for peers, who are not what this is about
 
@@ -86,22 +85,6 @@ class Served(Process[str]):
         assert found is not None
         pin = f"#{found[1]}" if kind in ("tls", "wss") else ""
         return f"{kind}://{self.host.address()}:{self.port}{pin}"
-
-
-@pytest.fixture
-def lab() -> Iterator[NetLab]:
-    with NetLab() as lab:
-        yield lab
-
-
-@pytest.fixture
-def internet(lab: NetLab) -> Internet:
-    return lab.internet(subnet=PUBLIC)
-
-
-@pytest.fixture
-def far(lab: NetLab, internet: Internet) -> Host:
-    return lab.host("far", internet)
 
 
 @pytest.fixture

@@ -21,13 +21,13 @@ from sandpiper.faces.doctor.facts import HeardPeer
 from sandpiper.faces.doctor.probes.ports import probe_ports
 from sandpiper.faces.doctor.probes.reach import probe_reach
 from sandpiper.node import Node, NodeSettings
-from sandpiper.testing.netlab import Host, Lan, NetLab, available
 from tests.oldpeer import OldPeer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sandpiper.faces.doctor.findings import Finding
+    from sandpiper.testing.netlab import Host, Lan, NetLab
 
 ROOT = Path(__file__).parents[2]
 DEADLINE = 20.0
@@ -124,14 +124,6 @@ def run_old_peer(host: Host, nick: str, clock_offset: float = 0.0) -> tuple[subp
 def end(process: subprocess.Popen[str]) -> list[str]:
     """End a peer and give what it said after READY."""
     return process.communicate("\n", timeout=DEADLINE)[0].splitlines()
-
-
-@pytest.fixture
-def lab() -> Iterator[NetLab]:
-    if reason := available():
-        pytest.skip(reason)
-    with NetLab() as lab:
-        yield lab
 
 
 @pytest.fixture

@@ -15,12 +15,6 @@ pytestmark = pytest.mark.skipif(available() is not None, reason=str(available())
 BURST = 1000
 
 
-@pytest.fixture
-def lab() -> Iterator[NetLab]:
-    with NetLab() as lab:
-        yield lab
-
-
 class Crowd:
     """Programs on hosts, all ended at the end."""
 

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
@@ -26,9 +26,6 @@ from sandpiper.testing.netlab import (
     Router,
     available,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 pytestmark = pytest.mark.skipif(available() is not None, reason=str(available()))
 
@@ -51,12 +48,6 @@ class Home(NamedTuple):
     def outside(self) -> str:
         """The address that the world sees."""
         return self.router.address()
-
-
-@pytest.fixture
-def lab() -> Iterator[NetLab]:
-    with NetLab() as lab:
-        yield lab
 
 
 @pytest.fixture

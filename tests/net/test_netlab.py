@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 
 import sandpiper
-from sandpiper.testing.netlab import Host, Lan, NetLab, NetLabError, available
+from sandpiper.testing.netlab import Host, Lan, NetLab, NetLabError
 from sandpiper.testing.netlab.pump import QUEUE_BYTES, Direction, Setting
 
 if TYPE_CHECKING:
@@ -29,14 +29,6 @@ Pair: TypeAlias = tuple[Host, Host]
 GROUP, GROUP6, PORT = "224.0.0.1", "ff02::5a:50", 9999
 DEADLINE = 10.0  # seconds for what must happen: only a broken lab comes near
 PATIENCE = 0.3  # seconds before sending again, and for what must not happen
-
-
-@pytest.fixture
-def lab() -> Iterator[NetLab]:
-    if reason := available():
-        pytest.skip(reason)
-    with NetLab() as lab:
-        yield lab
 
 
 @pytest.fixture

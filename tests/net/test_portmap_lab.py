@@ -15,12 +15,10 @@ from tests.net.upnpd import MISSING, Upnpd
 from tests.net.world import Person, Relay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.skipif((available() or MISSING) is not None, reason=str(available() or MISSING))
 
-PUBLIC = "11.0.0.0/24"  # public numbers, as routers and we pass over others; nothing leaves the lab
 HOMES = "192.168.1.0/24"
 PATIENCE = 0.3  # seconds for what must not happen
 
@@ -79,22 +77,6 @@ class Home(NamedTuple):
 
     router: Router
     host: Host
-
-
-@pytest.fixture
-def lab() -> Iterator[NetLab]:
-    with NetLab() as lab:
-        yield lab
-
-
-@pytest.fixture
-def internet(lab: NetLab) -> Internet:
-    return lab.internet(subnet=PUBLIC)
-
-
-@pytest.fixture
-def far(lab: NetLab, internet: Internet) -> Host:
-    return lab.host("far", internet)
 
 
 def home(lab: NetLab, internet: Internet, name: str, rules: NatRules = CONE) -> Home:
