@@ -283,6 +283,33 @@ async def test_what_is_piped_in_is_answered_before_the_end_however_long_it_takes
             assert json.loads((await everything(pipe))[-1])["type"] == kind
 
 
+class Gated(MemoryHistory):
+    """Gives a page when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @override
+    async def read(self, room: str, epoch: str, before: int, limit: int) -> LinesBefore:
+        await self.gate
+        return await super().read(room, epoch, before, limit)
+
+
+async def test_an_answer_that_comes_in_the_very_turn_in_which_the_connection_would_close_is_told():
+    history = Gated()
+    async with hub(SETTINGS, history) as there:
+        server = there.server
+        with socket.create_connection((HOST, server.port)) as pipe:
+            pipe.sendall(b'{"type":"history"}\n')
+            await until(lambda: server._recalls == 1, "the page is asked for")
+            (connection,) = server.connections
+            # First the connection looks whether it may close, then the page comes: both in the next turn of the loop.
+            asyncio.get_running_loop().call_soon(connection.eof_received)
+            history.gate.set_result(None)
+            assert json.loads((await everything(pipe))[-1])["type"] == "history"
+
+
 # ---------------------------------------------------------------- mistakes of ours
 
 

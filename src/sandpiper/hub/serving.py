@@ -313,6 +313,8 @@ class ChatServer:
         self._loop.call_soon(self._when_told, do)
 
     def _when_told(self, do: Callable[[], None]) -> None:
+        if self.house.busy:
+            self._flush()  # an answer that was got ready in between is none that `do` may overlook
         if self._bus is not None:
             self._bus.afterwards(do)
         elif self._holding and not self.house.unkept:
