@@ -11,6 +11,7 @@ import pytest
 from sandpiper.hub.history import MemoryHistory
 from sandpiper.hub.limits import (
     CROWD,
+    CROWD_DELAY,
     MAX_CLIENT_IDS,
     MAX_PAGE_BYTES,
     MAX_ROOMS_A_GUEST,
@@ -518,6 +519,21 @@ def test_in_a_crowd_only_numbers_are_told():
     assert crowd[0].notices[-1] == "guest5 left"
 
 
+def test_a_crowd_waits_longer_and_small_rooms_do_not_wait_with_it():
+    parlour = Parlour()
+    crowd = [parlour.visitor(f"guest{n}", "", "lobby") for n in range(CROWD + 1)]
+    bob = parlour.visitor("bob", "", "lobby", "dev")
+    parlour.wait(1)
+    before = len(crowd[0].notices)
+    parlour.visitor("alice", "", "lobby", "dev")
+    parlour.wait(PRESENCE_DELAY)
+    assert (crowd[0].notices[before:], bob.notices[-1]) == ([], "alice joined"), "only dev was told"
+    parlour.visitor("carol", "", "lobby")
+    parlour.wait(CROWD_DELAY - PRESENCE_DELAY)
+    assert crowd[0].notices[before:] == ["2 joined"], "both at once"
+    assert parlour.house.deadline() is None
+
+
 # ---------------------------------------------------------------- limits
 
 
@@ -623,7 +639,8 @@ def test_memory_stays_flat_while_guests_come_and_go():
         parlour.wait(2 / ROOMS_MADE.rate)
         parlour.house.forget_addresses(parlour.now)
         house = parlour.house
-        assert (len(house.guests), len(house._addresses), len(house._presence), len(house._said)) == (0, 0, 0, 0)
+        assert (len(house.guests), len(house._addresses), len(house._said)) == (0, 0, 0)
+        assert not any(house._presence.values())
         sizes.append(len(house.rooms))
         assert all(isinstance(room, Room) and not room.members and not room.makers for room in house.rooms.values())
     assert set(sizes) == {1}

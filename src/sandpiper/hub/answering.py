@@ -239,7 +239,7 @@ def _enter(
     house.announce(guest, now)
     house.seal(room, now)
     room.add(guest)
-    room.presence.came(guest, now.mono)
+    room.presence.came(guest, room.count, now.mono)
     house.due(room)
     house.order.inside(house, guest, room)
     _welcome(house, guest, room, ask, now)

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import socket
-from functools import partial
+from functools import lru_cache, partial
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -117,11 +117,9 @@ class Connection(asyncio.BufferedProtocol):
         # With no marks in between, "paused" means that anything waits at all.
         transport.set_write_buffer_limits(high=0)
         sock = transport.get_extra_info("socket")
-        if sock is not None:
-            keep_alive(transport)
-            if DIRECT and transport.get_extra_info("sslcontext") is None:
-                self._fd = sock.fileno()
-                self._clear = True
+        if sock is not None and DIRECT and transport.get_extra_info("sslcontext") is None:
+            self._fd = sock.fileno()
+            self._clear = True
         now = hall.now()
         peer = transport.get_extra_info("peername")
         try:
@@ -398,20 +396,20 @@ class Connection(asyncio.BufferedProtocol):
         self._hall.wake()
 
 
-def keep_alive(transport: asyncio.Transport) -> None:
-    """Have the system notice when the other side has vanished, also if nothing is said. Where it has no such settings,
-    it takes its own time.
+def keep_alive(server: asyncio.Server) -> None:
+    """Have the system notice when the other side of a connection that comes in here has vanished, also if nothing is
+    said. Where it has no such settings, it takes its own time. Call it before the server listens: each connection has
+    the settings of the socket that took it.
     """
-    sock = transport.get_extra_info("socket")
-    if sock is None:
-        return
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in ALIVE:
-        if (option := getattr(socket, name, None)) is not None:
-            with contextlib.suppress(OSError):  # a socket of another kind, in tests
-                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    for sock in server.sockets:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in ALIVE:
+            if (option := getattr(socket, name, None)) is not None:
+                with contextlib.suppress(OSError):
+                    sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
+@lru_cache(1024)  # of the many that come, most come from few places
 def address_of(host: str, *, loopback_counts: bool) -> str:
     """By what limits an address are counted: an IPv6 network of 64 bits is one household; empty: not at all."""
     try:

@@ -64,7 +64,7 @@ def is_gone(house: House, room: Room, number: int, why: str | None, now: Now) ->
         return
     room.makers.discard(number)
     if far.named and why is not None:
-        room.presence.went(far, why, now.mono)
+        room.presence.went(far, why, room.count, now.mono)
         house.due(room)
 
 
@@ -77,5 +77,5 @@ def only(house: House, room: Room, hub: str, numbers: Iterable[int], why: str, n
 
 def _came(house: House, room: Room, far: Far, now: Now) -> None:
     if room.members:  # else nobody is told, and whoever comes finds them here
-        room.presence.came(far, now.mono)
+        room.presence.came(far, room.count, now.mono)
         house.due(room)

@@ -80,6 +80,8 @@ def fold(nick: str) -> str:
     """What two nicks have in common that differ in case, width and form of their letters only. Letters of different
     scripts that look alike, and those that fonts draw alike (l and I), stay different.
     """
+    if nick.isascii():
+        return nick.lower()
     return unicodedata.normalize("NFKC", visible(unicodedata.normalize("NFKC", nick).casefold()))
 
 

@@ -81,7 +81,8 @@ class House:
         self._closing = False
         self._out: list[Effect] = []
         self._said: dict[Room, None] = {}  # rooms with something to send now
-        self._presence: dict[Room, None] = {}  # rooms with comings and goings to tell, the first due first
+        # Rooms with comings and goings to tell, the first due first; crowds, which wait longer, apart.
+        self._presence: dict[bool, dict[Room, None]] = {False: {}, True: {}}
         if self.known_room(LOBBY, now) is None:
             self.shelf.make(self, LOBBY, now)
 
@@ -278,32 +279,33 @@ class House:
     def flush(self, now: Now) -> list[Effect]:
         """Everything that is to be done, in order. Also when `deadline` has come."""
         ts = now.wall_ms // 1000
-        for room in self._presence:
-            if room.presence.due is not None and room.presence.due > now.mono:
-                break
-            self._said[room] = None
+        for rooms in self._presence.values():
+            for room in rooms:
+                if room.presence.due is not None and room.presence.due > now.mono:
+                    break
+                self._said[room] = None
         for room in self._said:
+            self._presence[room.presence.crowd].pop(room, None)
             self._out.extend(room.seal(ts))
-            self._presence.pop(room, None)
         self._said.clear()
         out, self._out = self._out, []
         return out
 
     def deadline(self) -> float | None:
         """When `flush` has to be called at the latest, in seconds; None: no need."""
-        room = next(iter(self._presence), None)
-        return None if room is None else room.presence.due
+        first = [next(iter(rooms)).presence.due for rooms in self._presence.values() if rooms]
+        return min((due for due in first if due is not None), default=None)
 
     def due(self, room: Room) -> None:
         """The room has comings and goings to tell."""
         if room.presence.due is not None:
-            self._presence.setdefault(room)
+            self._presence[room.presence.crowd].setdefault(room)
 
     def seal(self, room: Room, now: Now) -> None:
         """What waits in `room` goes to its members of this moment, ahead of whatever follows."""
         if room in self._said:
             del self._said[room]
-            self._presence.pop(room, None)
+            self._presence[room.presence.crowd].pop(room, None)
             self._out.extend(room.seal(now.wall_ms // 1000))
 
     def do(self, effect: Effect) -> None:
@@ -393,7 +395,7 @@ class House:
         """Forget an empty room here; what the history keeps of it stays."""
         del self.rooms[room.name]
         self._said.pop(room, None)
-        self._presence.pop(room, None)
+        self._presence[room.presence.crowd].pop(room, None)
 
     def tidy(self, room: Room) -> None:
         """Forget a room that nobody is in and that nobody has left anything in."""
@@ -434,7 +436,7 @@ class House:
         """The guest leaves the room, and the others are told (`why`, if it says more)."""
         self.take_out(guest, room, now, why)
         if guest.named:
-            room.presence.went(guest, why, now.mono)
+            room.presence.went(guest, why, room.count, now.mono)
             self.due(room)
 
     def put_out(self, guest: Guest, room: Room, code: str, text: str, now: Now) -> None:
@@ -455,7 +457,7 @@ class House:
         if not guest.named:
             guest.named = True
             for room in guest.rooms:
-                room.presence.came(guest, now.mono)
+                room.presence.came(guest, room.count, now.mono)
                 self.due(room)
                 self.order.inside(self, guest, room)
 

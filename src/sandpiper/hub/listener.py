@@ -83,8 +83,10 @@ class Listener:
         """
         try:
             server = await self._loop.create_server(
-                lambda: Door(self), list(hosts) or None, port, backlog=self._backlog
+                lambda: Door(self), list(hosts) or None, port, backlog=self._backlog, start_serving=False
             )
+            keep_alive(server)
+            await server.start_serving()
         except OSError as exc:
             raise _unusable(hosts, port, exc) from exc
         self._servers.append(server)
@@ -181,7 +183,6 @@ class Listener:
         from sandpiper.hub.websocket import WebSocketLayer  # a hub that nobody asks for one never loads it
 
         self.leave(door)
-        keep_alive(transport)  # the guest inside has no socket to ask it of
         layer = WebSocketLayer(lambda: Door(self, secure=door.secure, framed=True), self.chat.buffer)
         transport.set_protocol(layer)
         layer.begin(transport, first)

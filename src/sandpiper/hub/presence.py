@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sandpiper.hub.effects import Deliver
 from sandpiper.hub.far import Far
-from sandpiper.hub.limits import CROWD, PRESENCE_DELAY, PRESENCE_LINES
+from sandpiper.hub.limits import CROWD, CROWD_DELAY, PRESENCE_DELAY, PRESENCE_LINES
 from sandpiper.wire.hub.answers import Notice
 from sandpiper.wire.hub.lines import encode_answers
 
@@ -19,31 +19,34 @@ _NAMES = 3  # names spelled out in a line about more than `PRESENCE_LINES`
 
 
 class Presence:
-    """Collects comings and goings until they are told, at the latest `PRESENCE_DELAY` after the first.
+    """Collects comings and goings until they are told, at the latest `PRESENCE_DELAY` after the first, in a crowd
+    `CROWD_DELAY`. `count` is how many members the room has.
 
     Bounded by the guests of the hub and by the pace of each: whoever leaves before its coming was told is not told.
     """
 
-    __slots__ = ("_came", "_room", "_went", "due")
+    __slots__ = ("_came", "_room", "_went", "crowd", "due")
 
     def __init__(self, room: str) -> None:
         """`room` as lines name it: empty for the lobby."""
         self.due: float | None = None
         """When it must be told, in seconds."""
+        self.crowd = False
+        """What waits now waits as in a crowd."""
         self._room = room
         self._came: dict[Guest | Far, tuple[str, int]] = {}  # nick, and how many had gone before it came
         self._went: list[tuple[str, str]] = []
 
-    def came(self, guest: Guest | Far, now: float) -> None:
+    def came(self, guest: Guest | Far, count: int, now: float) -> None:
         """`guest` is here."""
         self._came[guest] = guest.nick, len(self._went)
-        self._start(now)
+        self._start(count, now)
 
-    def went(self, guest: Guest | Far, why: str, now: float) -> None:
+    def went(self, guest: Guest | Far, why: str, count: int, now: float) -> None:
         """`guest` is gone; `why` is part of the sentence, if any."""
         if self._came.pop(guest, None) is None:
             self._went.append((guest.nick, why))
-            self._start(now)
+            self._start(count, now)
 
     def renamed(self, guest: Guest | Far) -> bool:
         """`guest` has another nick. True: its coming was not told yet, and now will be with the new one."""
@@ -52,9 +55,10 @@ class Presence:
             return True
         return False
 
-    def _start(self, now: float) -> None:
+    def _start(self, count: int, now: float) -> None:
         if self.due is None:
-            self.due = now + PRESENCE_DELAY
+            self.crowd = count > CROWD
+            self.due = now + (CROWD_DELAY if self.crowd else PRESENCE_DELAY)
 
     def tell(self, members: Collection[Guest], count: int, ts: int) -> Iterator[Deliver]:
         """What is to be told to whom, at the time `ts` (seconds since 1970); then it is forgotten. Members are `count`

@@ -14,7 +14,7 @@ from sandpiper.core.events import Now
 from sandpiper.errors import StoreError, UsageError
 from sandpiper.hub import answering
 from sandpiper.hub.backlogs import Backlogs
-from sandpiper.hub.chat import Connection, shared_buffer
+from sandpiper.hub.chat import Connection, keep_alive, shared_buffer
 from sandpiper.hub.effects import Bar, Cut, Deliver, Effect, Keep, Lock, Own, Recall, Recollect, Remember, Search
 from sandpiper.hub.holding import Holding
 from sandpiper.hub.house import House
@@ -129,7 +129,9 @@ class ChatServer:
         Raises:
             OSError: the port cannot be used.
         """
-        self._server = await self._loop.create_server(self.connection, host, port, backlog=BACKLOG)
+        self._server = await self._loop.create_server(self.connection, host, port, backlog=BACKLOG, start_serving=False)
+        keep_alive(self._server)
+        await self._server.start_serving()
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _live(self, ready: asyncio.Event) -> None:

@@ -101,7 +101,7 @@ def clean_nick(nick: str) -> str:
 
 def visible(text: str) -> str:
     """`text` without what nobody sees: joiners, fillers and variation selectors."""
-    return text.translate(_UNSEEN)
+    return text if text.isascii() else text.translate(_UNSEEN)
 
 
 def _is_room_name(name: str) -> bool:
