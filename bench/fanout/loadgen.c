@@ -6,9 +6,8 @@
  *     loadgen SPEECH PORT TEXT_BYTES SERVER_PID AT_ONCE idle GUESTS
  *
  * Receivers are all members of one room; the first SENDERS of them send (redis: connections beside them). A sender has
- * at most WINDOW messages on their way: one counts as arrived when the last receiver to have joined has it (the last
- * but one where that is the sender itself and the server does not give senders their own). `idle` stays until its
- * input ends. Guests come in AT_ONCE at a time, the next when one is in. It ends with the process that started it. */
+ * at most WINDOW messages on their way: one counts as arrived when every receiver has it (but the sender itself, where
+ * the server does not give senders their own). `idle` stays until its input ends. Guests come in AT_ONCE at a time, the next when one is in. It ends with the process that started it. */
 #include "guests.h"
 
 #include <signal.h>
@@ -29,9 +28,10 @@ typedef struct {
 } Mark;
 
 static int receivers, senders, server_pid;
-static uint32_t sent[SENDERS_MAX];
+static uint32_t sent[SENDERS_MAX], everywhere[SENDERS_MAX];
+static int behind[SENDERS_MAX]; /* a receiver that has the fewest of a sender's messages */
 static Outgoing outgoing[SENDERS_MAX];
-static char before[64], after[16];
+static char before[64], after[64];
 static size_t before_length, after_length;
 
 static double server_seconds(void) {
@@ -60,10 +60,18 @@ static Mark mark(void) {
 
 static Guest *sending(int sender) { return &guests[speech->apart ? receivers + sender : sender]; }
 
+/* How many messages of a sender every receiver has. Looks at all of them only when the one that had the fewest went on. */
 static uint32_t arrived(int sender) {
-    int last = receivers - 1;
-    if (!speech->own && !speech->apart && last == sender) last--;
-    return guests[last].checked.next[sender];
+    uint32_t fewest = guests[behind[sender]].checked.next[sender];
+    if (fewest == everywhere[sender] && fewest) return fewest;
+    fewest = UINT32_MAX;
+    for (int n = 0; n < receivers; n++) {
+        if (!speech->own && !speech->apart && n == sender) continue;
+        uint32_t next = guests[n].checked.next[sender];
+        if (next < fewest) fewest = next, behind[sender] = n;
+        if (fewest == everywhere[sender]) break;
+    }
+    return everywhere[sender] = fewest;
 }
 
 static void compose(int sender, uint32_t count) {

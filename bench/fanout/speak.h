@@ -41,7 +41,8 @@ static const Speech SPEECHES[] = {
     {.name = "irc", .own = 0, .hello = IRC_REGISTER, .welcome = " 001 ", .enter = "JOIN #" ROOM "\r\n",
      .in = " 366 ", .idle = " 001 ", .presence = " JOIN ", .ping = "PING", .pong = "PONG",
      .before = "PRIVMSG #" ROOM " :", .after = "\r\n"},
-    {.name = "lines", .own = 1, .hello = "join\n", .in = "ok", .before = "", .after = "\n"},
+    {.name = "lines", .own = 1, .hello = "join\n", .in = "ok",
+     .before = "{'type':'msg','nick':'g00000','text':'", .after = "','ts':1735812345,'id':100000}\n"},
 };
 
 static inline const Speech *speech_called(const char *name) {

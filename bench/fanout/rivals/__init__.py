@@ -32,7 +32,9 @@ class Rival:
     command: Callable[[Site], list[str]]
     missing: Callable[[], str | None]
     ours: bool = False
+    usual: bool = False  # of ours, what everybody gets
     real: bool = False
+    bound: bool = False  # what no server can pass
     presence: bool = False  # it tells those in the room who came
     at_once: int = 64  # guests that come in at the same time: what suits the server best
 

@@ -23,4 +23,6 @@ def _command(loop: str, site: Site) -> list[str]:
 
 
 UVLOOP = Rival("hub (uvloop)", "hub", lambda site: _command("uvloop", site), _missing_uvloop, ours=True, presence=True)
-ASYNCIO = Rival("hub (asyncio)", "hub", lambda site: _command("asyncio", site), _missing, ours=True, presence=True)
+ASYNCIO = Rival(
+    "hub (asyncio)", "hub", lambda site: _command("asyncio", site), _missing, ours=True, usual=True, presence=True
+)

@@ -9,4 +9,5 @@ RIVAL = Rival(
     "lines",
     lambda site: [str(site.built / "reference"), str(site.port)],
     lambda: None,  # without a compiler there is no load either
+    bound=True,
 )
