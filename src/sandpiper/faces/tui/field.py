@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from textual import events
     from textual.document._document import EditResult, Location
     from textual.document._edit import Edit
+    from textual.geometry import Region
+    from textual.strip import Strip
 
 ASK_LINES = 5  # a paste of more lines is asked about
 MAX_RAW = 4 * MAX_TEXT_CHARS  # characters of a paste that are looked at: cleaning does not make a longer one fit
@@ -70,9 +72,25 @@ class Field(TextArea):
             self.text = text
 
     def __init__(self, *, id: str | None = None) -> None:
+        self._painted_in: object = None  # the theme that has its styles; None: they may be others than at the last one
         self._told = False  # that there is no room; once is enough while a key is held down
         super().__init__(id=id, highlight_cursor_line=False)
         self.match_cursor_bracket = False
+
+    # ------------------------------------------------------------ paint
+
+    @override
+    def notify_style_update(self) -> None:
+        self._painted_in = None
+        super().notify_style_update()
+
+    @override
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """As Textual does; it looks all styles up at every paint, which takes a letter longer than the painting."""
+        if self._painted_in is not None and self._painted_in is self._theme:
+            return super(TextArea, self).render_lines(crop)
+        self._painted_in = self._theme
+        return super().render_lines(crop)
 
     # ------------------------------------------------------------ keys
 

@@ -31,8 +31,18 @@ log = logging.getLogger(__name__)
 EXIT_FAILED = 1
 STUCK_SECONDS = 5.0  # from a signal until the screen has ended; it takes some tenths
 SWITCH_SECONDS = 0.0005  # that the node's thread keeps a key waiting at each of its steps; Python's 5 ms add up to 50
+# Paints a second at most. After one that took longer than its turn, Textual (8.2) leaves out the next turn as well: at
+# its 60 a letter waits up to 33 ms more. What is told is shown 20 times a second whatever stands here.
+FPS = 250
 GC_THRESHOLDS = 20_000, 20, 50  # looking for cycles all the time makes keys wait up to 100 ms
 GOODBYE_SECONDS = 10.0  # goodbyes and the disk; a process that is still there after this is taken for stuck
+
+
+def hurry() -> None:
+    """Have the interpreter and Textual let no key wait. Call it before Textual is loaded."""
+    os.environ.setdefault("TEXTUAL_FPS", str(FPS))
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def run(
@@ -46,10 +56,9 @@ def run(
     `open_profile` and `node_settings` are called in the node's thread, once the screen is up. `save` keeps a setting
     that is changed there (its name and its value as text); it may wait for a disk.
     """
+    hurry()
     from sandpiper.faces.tui.app import SandpiperApp
 
-    sys.setswitchinterval(SWITCH_SECONDS)
-    gc.set_threshold(*GC_THRESHOLDS)
     backstage = NodeBackstage(open_profile, node_settings, settings)
     app = SandpiperApp(backstage, settings, save)
     gc.freeze()  # what is loaded by now is never let go of
