@@ -25,10 +25,12 @@ from sandpiper.core.rendezvous import (
 )
 from sandpiper.crypto.identity import Identity
 from sandpiper.errors import ConfigError, DialFailed, LinkError, TrustError
+from sandpiper.net import rendezvous
 from sandpiper.net.proxies import Proxy, proxy_for
-from sandpiper.net.relays import NoRelay, RelayAddress, first_relay, open_way, parse_relay
+from sandpiper.net.relays import NoRelay, RelayAddress, Way, first_relay, open_way, parse_relay
 from sandpiper.net.rendezvous import NoBridge, bridge, new_token, observe
 from sandpiper.net.secure import accept_secure, dial_secure
+from sandpiper.testing.conformance import until
 from sandpiper.wire.rendezvous import Candidate
 from tests.relayed import Relayed, free_port, friend, no_proxy
 from tests.served import HOST
@@ -237,6 +239,72 @@ async def test_a_bridge_to_which_nobody_comes_is_refused_not_silent(relay: Relay
         await bridge(address(relay), b"short", no_proxy)
     with pytest.raises(LinkError):
         await bridge(parse_relay(f"{HOST}:{free_port()}"), new_token(), no_proxy)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Way]:
+    """Every connection to a relay that is made from now on."""
+    ways: list[Way] = []
+
+    async def noting(relay: RelayAddress, proxy: Proxy | None = None) -> Way:
+        ways.append(await open_way(relay, proxy))
+        return ways[-1]
+
+    monkeypatch.setattr(rendezvous, "open_way", noting)
+    return ways
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_bridge_takes_the_connection_that_waits_for_it_and_says_the_first_words_at_once(
+    relay: Relayed, kind: str, opened: list[Way]
+) -> None:
+    where, token = address(relay, kind), new_token()
+    async with friend(where) as one:
+        await one.hears(Online)
+        for _ in range(3):
+            one.link.prepare()
+        await until(lambda: len(opened) == 1, "the spare connection")
+        other = asyncio.create_task(one.link.bridge(token, first=b"hello"))
+        far = await bridge(where, token, no_proxy)
+        near = await other
+        assert await far.read() == b"hello"
+        assert len(opened) == 2, "no third one was made for it"
+        near.abort()
+        far.abort()
+
+
+async def test_a_connection_that_died_while_it_waited_costs_no_bridge(relay: Relayed, opened: list[Way]) -> None:
+    where, token = address(relay), new_token()
+    async with friend(where) as one:
+        await one.hears(Online)
+        one.link.prepare()
+        await until(lambda: len(opened) == 1, "the spare connection")
+        opened[0].pipe.write(b"a line that is of no use here\n")
+        near, far = await asyncio.gather(one.link.bridge(token, first=b"hello"), bridge(where, token, no_proxy))
+        assert await far.read() == b"hello"
+        near.abort()
+        far.abort()
+
+
+async def test_a_connection_that_nobody_needs_is_closed_and_never_taken(
+    relay: Relayed, opened: list[Way], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rendezvous, "SPARE_SECONDS", 0.05)
+    where, token = address(relay), new_token()
+    async with friend(where) as one:
+        await one.hears(Online)
+        one.link.prepare()
+        await until(lambda: len(opened) == 1, "the spare connection")
+        with contextlib.suppress(LinkError):
+            assert await opened[0].pipe.read() == b""
+        near, far = await asyncio.gather(one.link.bridge(token), bridge(where, token, no_proxy))
+        assert len(opened) == 3
+        near.abort()
+        far.abort()
+        one.link.prepare()
+        await until(lambda: len(opened) == 4, "another one")
+    with contextlib.suppress(LinkError):
+        assert await opened[3].pipe.read() == b"", "it does not outlive the peer"
 
 
 # ---------------------------------------------------------------- restarts

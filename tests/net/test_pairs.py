@@ -8,6 +8,7 @@ may try again, with a new guest, and must then be as fast as promised. Nothing e
 from __future__ import annotations
 
 import logging
+import os
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,9 +25,9 @@ pytestmark = pytest.mark.skipif(available() is not None, reason=str(available())
 
 log = logging.getLogger(__name__)  # how long each took: make net ARGS=--log-cli-level=info
 
-# From the code to a message each way, through the relay. The aim is 1.5 s; of these 1.2 s are on the way (fifteen round
-# trips of 80 ms, some more with TLS), and the rest is work that takes longer beside other tests.
-JOIN_SECONDS = 2.5
+# From the code to a message each way, through the relay: 1.1 s are on the way (thirteen round trips of 80 ms, some more
+# with TLS), and the rest is work. Where other work has all cores, that takes longer.
+JOIN_SECONDS, BUSY_JOIN_SECONDS = 1.5, 2.5
 UPGRADE_SECONDS = 5.0  # from the link through the relay to the better one
 TRIES = 3
 PATIENCE = 40.0  # for what must happen at all: a join gives up after a minute
@@ -42,7 +43,8 @@ class Times(NamedTuple):
 
     @property
     def good(self) -> bool:
-        return self.joined < JOIN_SECONDS and self.moved < UPGRADE_SECONDS
+        busy = os.getloadavg()[0] >= len(os.sched_getaffinity(0))
+        return self.joined < (BUSY_JOIN_SECONDS if busy else JOIN_SECONDS) and self.moved < UPGRADE_SECONDS
 
 
 @pytest.fixture(scope="module")

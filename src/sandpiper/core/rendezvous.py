@@ -213,7 +213,7 @@ class Introduced:
         """
         if room not in self._rooms:
             self._rooms[room] = _Wanted(keep=keep)
-            if self.seen is not None:
+            if self._open:
                 self._say(RegisterPeer(**_named(room)))
 
     def leave(self, room: RoomName) -> None:
@@ -221,7 +221,7 @@ class Introduced:
         wanted = self._rooms.pop(room, None)
         if wanted is not None:
             self._forget(wanted)
-            if self.seen is not None:
+            if self._open:
                 self._say(LeaveRoom(**_named(room)))
 
     def look_up(self, room: RoomName) -> None:
@@ -237,7 +237,7 @@ class Introduced:
         self._ask(Coordinate(peer=peer, candidates=tuple(candidates)))
 
     def _ask(self, ask: AnyAsk) -> None:
-        if self.seen is not None:
+        if self._open:
             self._say(ask)
         elif len(self._waiting) < MAX_WAITING:
             self._waiting.append(ask)
@@ -247,10 +247,17 @@ class Introduced:
     # ------------------------------------------------------------ the connection
 
     def connected(self, now: float) -> None:
-        """A connection is there."""
+        """A connection is there. All is said at once: a round trip to the other side of the world is seen by whoever
+        waits for a room.
+        """
         self._open, self._heard, self._pinged = True, now, False
         self._dial_at = self._doubt = None
         self._say(Observe())
+        for room in self._rooms:
+            self._say(RegisterPeer(**_named(room)))
+        waiting, self._waiting = self._waiting, []
+        for ask in waiting:
+            self._say(ask)
 
     def lost(self, reason: str, now: float) -> None:
         """It has ended, or could not be made."""
@@ -341,17 +348,10 @@ class Introduced:
                 pass
 
     def _greeted(self, seen: Observed) -> None:
-        first = self.seen is None
+        if self.seen is None:
+            self._backoff.reset()
         self.seen = seen
         self._out.append(Online(seen))
-        if not first:
-            return
-        self._backoff.reset()
-        for room in self._rooms:
-            self._say(RegisterPeer(**_named(room)))
-        waiting, self._waiting = self._waiting, []
-        for ask in waiting:
-            self._say(ask)
 
     def _registered(self, word: PeerRegistered) -> None:
         room = _room(word)

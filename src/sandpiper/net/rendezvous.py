@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 from sandpiper.core.rendezvous import RvDial, RvHangUp, RvWrite
-from sandpiper.errors import LinkError, LinkLost, LinkTimeout, RemoteProtocolError
+from sandpiper.errors import LinkError, LinkLost, LinkTimeout, RemoteProtocolError, SandpiperError
 from sandpiper.net.link import MAX_OUTBOX
 from sandpiper.net.proxies import proxy_for
 from sandpiper.net.relays import first_relay, open_way
@@ -38,6 +38,10 @@ log = logging.getLogger(__name__)
 
 BRIDGE_SECONDS = 35.0  # for the other side to come: the relay gives it 30
 ANSWER_SECONDS = 10.0  # for one line
+SPARE_SECONDS = (
+    1.5  # that a connection waits for a bridge that may come: a hub with a chat takes it for a guest after 2
+)
+GIVEN = ("nobody_came", "full", "too_many_bridges")  # refusals of a relay that has understood us
 
 
 class NoBridge(LinkError):
@@ -118,8 +122,16 @@ def new_token() -> bytes:
     return os.urandom(MIN_TOKEN_BYTES * 2)
 
 
-async def bridge(relay: RelayAddress, token: bytes, proxies: Callable[[str], Proxy | None] = proxy_for) -> BridgePipe:
-    """A pipe to whoever gives the same token to the same relay.
+async def bridge(
+    relay: RelayAddress,
+    token: bytes,
+    proxies: Callable[[str], Proxy | None] = proxy_for,
+    *,
+    first: bytes = b"",
+    way: Way | None = None,
+) -> BridgePipe:
+    """A pipe to whoever gives the same token to the same relay. `first` (at most 8 KiB) is said over it before it is
+    known that they are there: that saves a round trip. `way`: a connection to the relay that is there already.
 
     Raises:
         DialFailed: the relay cannot be reached.
@@ -128,9 +140,9 @@ async def bridge(relay: RelayAddress, token: bytes, proxies: Callable[[str], Pro
         LinkTimeout: nobody came, and it did not say so.
         RemoteProtocolError: it is no relay.
     """
-    way = await open_way(relay, proxies(relay.host))
+    way = way or await open_way(relay, proxies(relay.host))
     pipe, lines = way.pipe, Lines(way.pipe)
-    pipe.write(encode_line(Bridge(token=token)))
+    pipe.write(encode_line(Bridge(token=token)), first)
     try:
         async with asyncio.timeout(BRIDGE_SECONDS):
             match decode_word(await lines.read()):
@@ -180,6 +192,38 @@ async def observed_over(way: Way, relay: RelayAddress) -> Observed:
     return word
 
 
+class _Spare:
+    """A connection to a relay that is made before there is a use for it, and closed if none comes."""
+
+    def __init__(self, relay: RelayAddress, proxies: Callable[[str], Proxy | None]) -> None:
+        self.relay = relay
+        loop = asyncio.get_running_loop()
+        self._opening = loop.create_task(open_way(relay, proxies(relay.host)), name="spare connection")
+        self._opening.add_done_callback(self._opened)
+        self._timer = loop.call_later(SPARE_SECONDS, self.drop)
+        self.dropped = False
+
+    def _opened(self, opening: asyncio.Task[Way]) -> None:
+        if not opening.cancelled() and opening.exception() is None and self.dropped:
+            opening.result().pipe.abort()
+
+    def drop(self) -> None:
+        """There is no use for it."""
+        self._timer.cancel()
+        self.dropped = True
+        if not self._opening.cancel():
+            self._opened(self._opening)
+
+    async def take(self) -> Way | None:
+        """The connection, which is the caller's now, as soon as it is there; None: it could not be made."""
+        self._timer.cancel()
+        try:
+            return await self._opening
+        except (SandpiperError, OSError) as exc:
+            log.debug("a connection ahead of time was not made: %s", exc)
+            return None
+
+
 class RendezvousLink:
     """Keeps a peer connected to one of several rendezvous: dials, reads, writes, and calls it when its time has come.
 
@@ -208,6 +252,7 @@ class RendezvousLink:
         self._stopping = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._opening: asyncio.Future[tuple[RelayAddress, Way]] | None = None
+        self._spare: _Spare | None = None
         self._hung_up = ""
 
     async def run(self) -> None:
@@ -221,6 +266,7 @@ class RendezvousLink:
                 following.cancel()
         if self._timer is not None:
             self._timer.cancel()
+        self._drop_spare()
         if self.way is not None:
             await self.way.pipe.close()
 
@@ -241,15 +287,38 @@ class RendezvousLink:
         self.guest.network_changed(self._loop.time(), gone=True)
         self.carry_out()
 
-    async def bridge(self, token: bytes) -> BridgePipe:
+    async def bridge(self, token: bytes, *, first: bytes = b"") -> BridgePipe:
         """As the function of this name, through the relay that is used now.
 
         Raises:
             LinkLost: there is none.
         """
-        if self.relay is None:
+        relay, spare = self.relay, self._spare
+        if relay is None:
             raise LinkLost("There is no relay just now.")
-        return await bridge(self.relay, token, self._proxies)
+        if spare is not None and spare.relay == relay and not spare.dropped:
+            self._spare = None
+            if (way := await spare.take()) is not None:
+                try:
+                    return await bridge(relay, token, self._proxies, first=first, way=way)
+                except (LinkLost, NoBridge, RemoteProtocolError) as exc:
+                    if exc.code in GIVEN:
+                        raise
+                    log.debug("a connection ahead of time was of no use: %s", exc)
+        return await bridge(relay, token, self._proxies, first=first)
+
+    def prepare(self) -> None:
+        """A bridge may be wanted in a moment: connect for it already, which takes one round trip, or two with TLS."""
+        if self.way is None or self.relay is None or self._stopping.is_set():
+            return
+        if self._spare is None or self._spare.dropped or self._spare.relay != self.relay:
+            self._drop_spare()
+            self._spare = _Spare(self.relay, self._proxies)
+
+    def _drop_spare(self) -> None:
+        if self._spare is not None:
+            self._spare.drop()
+            self._spare = None
 
     def carry_out(self) -> None:
         """Do and tell what the guest wants."""

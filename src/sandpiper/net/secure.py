@@ -236,9 +236,18 @@ class Knock(NamedTuple):
     """When the handshake must be done, on the event loop's clock."""
 
 
-async def knock(pipe: Pipe, nameplate: str) -> Knock:
+def _opening(nameplate: str) -> bytes:
+    return bytes((MODE_XXPSK0,)) + encode_opening(nameplate)
+
+
+def knocking(nameplate: str) -> bytes:
+    """What `knock` says."""
+    return PREAMBLE + _framed(_opening(nameplate))
+
+
+async def knock(pipe: Pipe, nameplate: str, *, said: bool = False) -> Knock:
     """Ask whoever is there whether it answers for a code, before it is shown anything of the words. The pipe is closed
-    when that fails.
+    when that fails. `said`: `knocking` was said over the pipe already.
 
     Raises:
         NotAdmitted: it says no.
@@ -246,21 +255,21 @@ async def knock(pipe: Pipe, nameplate: str) -> Knock:
         RemoteProtocolError: it is no Sandpiper member.
     """
     inbox = _Inbox(pipe)
-    opening = bytes((MODE_XXPSK0,)) + encode_opening(nameplate)
     until = asyncio.get_running_loop().time() + HANDSHAKE_SECONDS
     async with _shaking_hands(pipe, until):
-        pipe.write(PREAMBLE, _framed(opening))
+        if not said:
+            pipe.write(knocking(nameplate))
         await _expect_preamble(inbox, pipe)
         answer = await _message(inbox, pipe)
         decode_answer(answer)
-    return Knock(pipe, inbox, opening, answer, until)
+    return Knock(pipe, inbox, _opening(nameplate), answer, until)
 
 
 async def secure_as_joiner(
-    pipe: Pipe, identity: Identity, code: Code, password: str = "", *, path: PathKind = "relay"
+    pipe: Pipe, identity: Identity, code: Code, password: str = "", *, path: PathKind = "relay", said: bool = False
 ) -> SecureLink:
-    """The handshake of whoever has a code: `knock`, then `prove`, whose errors it raises."""
-    return await prove(await knock(pipe, code.nameplate), identity, code, password, path=path)
+    """The handshake of whoever has a code: `knock` (`said` as there), then `prove`, whose errors it raises."""
+    return await prove(await knock(pipe, code.nameplate, said=said), identity, code, password, path=path)
 
 
 async def prove(

@@ -15,6 +15,7 @@ from sandpiper.core.events import MemberChanged, PeerChanged, RoomChanged, Vouch
 from sandpiper.core.meeting import Answered, Coordinate, Cross, DialAt, Known, Meeting, Offered, Say, Unlinked, Wanted
 from sandpiper.core.private import PrivateRoom
 from sandpiper.core.rendezvous import (
+    Came,
     CodeExpired,
     Introduced,
     Offline,
@@ -356,6 +357,10 @@ class Meetings:
                     answering = place.sought.get(room, {})
                     for gone in answering.keys() - set(peers):
                         del answering[gone]
+                    if room in place.sought and peers:
+                        place.link.prepare()
+            case Came(room=str() as room) if room not in place.sought:
+                place.link.prepare()  # it comes with a code, and we answer for it
             case Went(room=str() as nameplate, peer=peer):
                 place.sought.get(nameplate, {}).pop(peer, None)
             case Refused(about="register_peer", room=str() as room, code="no_room") if room in place.registered:

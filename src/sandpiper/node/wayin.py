@@ -16,7 +16,7 @@ from sandpiper.core.private import PrivateRoom
 from sandpiper.crypto.rooms import RoomSecret
 from sandpiper.crypto.signing import open_records
 from sandpiper.errors import DialFailed, LinkError, LinkTimeout, RemoteProtocolError, SandpiperError
-from sandpiper.net.secure import knock, prove, secure_as_joiner
+from sandpiper.net.secure import knock, knocking, prove, secure_as_joiner
 from sandpiper.net.tcp import dial, format_address
 from sandpiper.node.notices import MeetingNews
 from sandpiper.node.place import no_relay
@@ -239,12 +239,12 @@ class WayIn:
         place.link.carry_out()
         try:
             async with asyncio.timeout(BRIDGE_SECONDS):
-                pipe = await place.link.bridge(token)
+                pipe = await place.link.bridge(token, first=knocking(self._code.nameplate))
         except (LinkError, TimeoutError) as exc:
             raise NobodyYet(
                 f"Somebody at the relay {place.shown} says to know the code, and does not come.", hint="Try again."
             ) from exc
-        way = secure_as_joiner(pipe, self._identity, self._code, self._password, path="relay")
+        way = secure_as_joiner(pipe, self._identity, self._code, self._password, path="relay", said=True)
         try:
             link = await self._told(whom, way)
         except NotAdmitted as exc:
