@@ -134,4 +134,4 @@ def _millions(rate: float | None) -> float | None:
 
 
 def _with_met(row: Result | None, met: bool) -> Result | None:
-    return None if row is None else Result(**{**vars(row), "met": met})
+    return None if row is None else Result(**{**vars(row), "met": met and row.met is not False})

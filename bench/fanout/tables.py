@@ -62,7 +62,7 @@ def latency_table(race: Race) -> str:
         p99 = figures.least(("pace", pace), lambda load: load.p99)
         return "-" if p50 is None or p99 is None else f"{p50:.2f} / {p99:.2f}"
 
-    head = ["100 receivers, ms p50 / p99", *(f"{pace} messages/s" for pace in PACES)]
+    head = ["100 receivers, ms p50 / p99, each the lowest", *(f"{pace} messages/s" for pace in PACES)]
     rows = [[name, *(cell(figures, pace) for pace in PACES)] for name, figures in race.items()]
     return f"\n{_table(head, rows)}\n{_notes(race, [('pace', pace) for pace in PACES])}"
 
