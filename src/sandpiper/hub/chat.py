@@ -45,6 +45,7 @@ ALIVE = (
     ("TCP_KEEPCNT", 4),
 )
 DIRECT = os.name == "posix"  # elsewhere a socket is no file
+_write = os.write  # a look-up less for each delivery
 
 
 class Hall(Protocol):
@@ -188,22 +189,22 @@ class Connection(asyncio.BufferedProtocol):
 
     def write(self, raw: bytes) -> None:
         """Write now, or as soon as the other side takes it; never waits."""
-        transport = self._transport
         if self._clear:
             # Past the transport, whose own way to the same system call takes longer than the call.
             try:
-                sent = os.write(self._fd, raw)
+                sent = _write(self._fd, raw)
+                if sent == len(raw):
+                    return
             except BlockingIOError:
                 sent = 0
             except OSError:
                 self.abort()
                 return
-            if sent == len(raw):
-                return
+            transport = self._transport
             self._clear = False
             assert transport is not None
             transport.write(memoryview(raw)[sent:])
-        elif transport is None or self._closing is not None or transport.is_closing():
+        elif (transport := self._transport) is None or self._closing is not None or transport.is_closing():
             return
         else:
             transport.write(raw)

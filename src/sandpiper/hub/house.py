@@ -285,8 +285,8 @@ class House:
                     break
                 self._said[room] = None
         for room in self._said:
-            self._presence[room.presence.crowd].pop(room, None)
             self._out.extend(room.seal(ts))
+            self._due_no_more(room)
         self._said.clear()
         out, self._out = self._out, []
         return out
@@ -301,11 +301,15 @@ class House:
         if room.presence.due is not None:
             self._presence[room.presence.crowd].setdefault(room)
 
+    def _due_no_more(self, room: Room) -> None:
+        for rooms in self._presence.values():
+            rooms.pop(room, None)
+
     def seal(self, room: Room, now: Now) -> None:
         """What waits in `room` goes to its members of this moment, ahead of whatever follows."""
         if room in self._said:
             del self._said[room]
-            self._presence[room.presence.crowd].pop(room, None)
+            self._due_no_more(room)
             self._out.extend(room.seal(now.wall_ms // 1000))
 
     def do(self, effect: Effect) -> None:
@@ -395,7 +399,7 @@ class House:
         """Forget an empty room here; what the history keeps of it stays."""
         del self.rooms[room.name]
         self._said.pop(room, None)
-        self._presence[room.presence.crowd].pop(room, None)
+        self._due_no_more(room)
 
     def tidy(self, room: Room) -> None:
         """Forget a room that nobody is in and that nobody has left anything in."""

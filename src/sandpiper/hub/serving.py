@@ -317,7 +317,9 @@ class ChatServer:
     def _when_told(self, do: Callable[[], None]) -> None:
         if self.house.busy:
             self._flush()  # an answer that was got ready in between is none that `do` may overlook
-        if self._bus is not None:
+        if self.house.busy:  # nor is one that came of that
+            self.afterwards(do)
+        elif self._bus is not None:
             self._bus.afterwards(do)
         elif self._holding and not self.house.unkept:
             self._holding.hold(do)
