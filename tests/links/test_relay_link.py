@@ -279,7 +279,7 @@ async def test_a_connection_that_died_while_it_waited_costs_no_bridge(relay: Rel
         await one.hears(Online)
         one.link.prepare()
         await until(lambda: len(opened) == 1, "the spare connection")
-        opened[0].pipe.write(b"a line that is of no use here\n")
+        opened[0].pipe.abort()
         near, far = await asyncio.gather(one.link.bridge(token, first=b"hello"), bridge(where, token, no_proxy))
         assert await far.read() == b"hello"
         near.abort()
@@ -301,6 +301,7 @@ async def test_a_connection_that_nobody_needs_is_closed_and_never_taken(
         assert len(opened) == 3
         near.abort()
         far.abort()
+        monkeypatch.setattr(rendezvous, "SPARE_SECONDS", 60.0)
         one.link.prepare()
         await until(lambda: len(opened) == 4, "another one")
     with contextlib.suppress(LinkError):

@@ -117,7 +117,7 @@ def come(world: World, visits: Sequence[Visit], *options: str) -> list[Times]:
     for visit, bob in zip(visits, bobs, strict=True):
         visit.alice.meets(bob.nick, "", PATIENCE)
     for time_ in times:
-        log.info("%s: %s", visits[0].place, time_)
+        log.info("%s: %s (load %.1f)", visits[0].place, time_, os.getloadavg()[0])
     return times
 
 

@@ -30,6 +30,7 @@ from sandpiper.wire.rendezvous import (
     MAX_PEERS,
     Closing,
     CreateRoom,
+    LookupRoom,
     Observe,
     Observed,
     PeerJoined,
@@ -94,6 +95,21 @@ def test_it_dials_at_once_and_says_all_without_waiting_for_an_answer() -> None:
     peer.guest.create_room()
     assert peer.online() == [RegisterPeer(tag=bytes(32)), CreateRoom()]
     assert peer.time == 0
+
+
+def test_what_was_said_to_one_that_never_answered_is_said_again() -> None:
+    peer = Peer()
+    peer.waits()
+    peer.guest.create_room()
+    peer.guest.connected(peer.time)
+    peer.guest.look_up("42")
+    assert peer.flush() == [Observe(), CreateRoom(), LookupRoom(code="42")]
+    peer.guest.lost("full", peer.time)
+    peer.flush()
+    assert peer.online() == [CreateRoom(), LookupRoom(code="42")]
+    peer.guest.lost("gone", peer.time)
+    peer.flush()
+    assert peer.online() == []
 
 
 def test_it_waits_longer_each_time_and_anew_after_success() -> None:

@@ -239,10 +239,8 @@ class Introduced:
     def _ask(self, ask: AnyAsk) -> None:
         if self._open:
             self._say(ask)
-        elif len(self._waiting) < MAX_WAITING:
-            self._waiting.append(ask)
-        else:
-            self._waiting = [*self._waiting[1:], ask]
+        if self.seen is None:
+            self._waiting = [*self._waiting[-MAX_WAITING + 1 :], ask]
 
     # ------------------------------------------------------------ the connection
 
@@ -255,8 +253,7 @@ class Introduced:
         self._say(Observe())
         for room in self._rooms:
             self._say(RegisterPeer(**_named(room)))
-        waiting, self._waiting = self._waiting, []
-        for ask in waiting:
+        for ask in self._waiting:
             self._say(ask)
 
     def lost(self, reason: str, now: float) -> None:
@@ -350,6 +347,7 @@ class Introduced:
     def _greeted(self, seen: Observed) -> None:
         if self.seen is None:
             self._backoff.reset()
+            self._waiting.clear()  # it takes what is said to it
         self.seen = seen
         self._out.append(Online(seen))
 

@@ -7,6 +7,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
+from sandpiper.core.rate import Bucket
 from sandpiper.core.rendezvous import RvDial, RvHangUp, RvWrite
 from sandpiper.errors import LinkError, LinkLost, LinkTimeout, RemoteProtocolError, SandpiperError
 from sandpiper.net.link import MAX_OUTBOX
@@ -38,10 +39,8 @@ log = logging.getLogger(__name__)
 
 BRIDGE_SECONDS = 35.0  # for the other side to come: the relay gives it 30
 ANSWER_SECONDS = 10.0  # for one line
-SPARE_SECONDS = (
-    1.5  # that a connection waits for a bridge that may come: a hub with a chat takes it for a guest after 2
-)
-GIVEN = ("nobody_came", "full", "too_many_bridges")  # refusals of a relay that has understood us
+SPARE_SECONDS = 1.5  # that a connection waits for a bridge that may come; a hub takes it for a guest after 2
+SPARE_RATE, SPARE_BURST = 0.2, 4.0  # such connections a second: whoever comes and goes has nobody dial all the time
 
 
 class NoBridge(LinkError):
@@ -222,6 +221,9 @@ class _Spare:
         except (SandpiperError, OSError) as exc:
             log.debug("a connection ahead of time was not made: %s", exc)
             return None
+        except BaseException:
+            self.drop()
+            raise
 
 
 class RendezvousLink:
@@ -253,6 +255,7 @@ class RendezvousLink:
         self._timer: asyncio.TimerHandle | None = None
         self._opening: asyncio.Future[tuple[RelayAddress, Way]] | None = None
         self._spare: _Spare | None = None
+        self._spares = Bucket(SPARE_RATE, SPARE_BURST, self._loop.time())
         self._hung_up = ""
 
     async def run(self) -> None:
@@ -264,9 +267,9 @@ class RendezvousLink:
                 await self._stopping.wait()
             finally:
                 following.cancel()
+                self._drop_spare()
         if self._timer is not None:
             self._timer.cancel()
-        self._drop_spare()
         if self.way is not None:
             await self.way.pipe.close()
 
@@ -277,6 +280,7 @@ class RendezvousLink:
     def network_changed(self, addresses: frozenset[str]) -> None:
         """Sleep is over, or our addresses are these by now: see whether the connection lives, make one at once else."""
         gone = self.way.host not in addresses if self.way is not None else self._opening is not None
+        self._drop_spare()
         self.guest.network_changed(self._loop.time(), gone=gone)
         if self._opening is not None:
             self._opening.cancel()
@@ -302,7 +306,7 @@ class RendezvousLink:
                 try:
                     return await bridge(relay, token, self._proxies, first=first, way=way)
                 except (LinkLost, NoBridge, RemoteProtocolError) as exc:
-                    if exc.code in GIVEN:
+                    if exc.code in ("nobody_came", "too_many_bridges"):
                         raise
                     log.debug("a connection ahead of time was of no use: %s", exc)
         return await bridge(relay, token, self._proxies, first=first)
@@ -311,8 +315,8 @@ class RendezvousLink:
         """A bridge may be wanted in a moment: connect for it already, which takes one round trip, or two with TLS."""
         if self.way is None or self.relay is None or self._stopping.is_set():
             return
-        if self._spare is None or self._spare.dropped or self._spare.relay != self.relay:
-            self._drop_spare()
+        there = self._spare is not None and not self._spare.dropped
+        if not there and self._spares.take(self._loop.time()):
             self._spare = _Spare(self.relay, self._proxies)
 
     def _drop_spare(self) -> None:
@@ -376,6 +380,7 @@ class RendezvousLink:
                 if self.way is not None:
                     self.way.pipe.abort()
                 self.way = None
+                self._drop_spare()
             self.guest.lost(reason or self._hung_up, self._loop.time())
             self.carry_out()
 

@@ -360,7 +360,7 @@ class Meetings:
                     if room in place.sought and peers:
                         place.link.prepare()
             case Came(room=str() as room) if room not in place.sought:
-                place.link.prepare()  # it comes with a code, and we answer for it
+                place.link.prepare()  # it may come with a code, and we answer for it
             case Went(room=str() as nameplate, peer=peer):
                 place.sought.get(nameplate, {}).pop(peer, None)
             case Refused(about="register_peer", room=str() as room, code="no_room") if room in place.registered:
