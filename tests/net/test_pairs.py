@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(available() is not None, reason=str(available())
 log = logging.getLogger(__name__)  # how long each took: make net ARGS=--log-cli-level=info
 
 # From the code to a message each way, through the relay: 1.1 s are on the way (thirteen round trips of 80 ms, some more
-# with TLS), and the rest is work. Where other work has all cores, that takes longer.
+# with TLS), and the rest is work. Beside other tests that takes longer.
 JOIN_SECONDS, BUSY_JOIN_SECONDS = 1.5, 2.5
 UPGRADE_SECONDS = 5.0  # from the link through the relay to the better one
 TRIES = 3
@@ -43,7 +43,7 @@ class Times(NamedTuple):
 
     @property
     def good(self) -> bool:
-        busy = os.getloadavg()[0] >= len(os.sched_getaffinity(0))
+        busy = "PYTEST_XDIST_WORKER" in os.environ  # other tests run beside these
         return self.joined < (BUSY_JOIN_SECONDS if busy else JOIN_SECONDS) and self.moved < UPGRADE_SECONDS
 
 
