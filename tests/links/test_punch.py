@@ -13,7 +13,7 @@ import pytest
 from sandpiper.crypto.identity import Identity
 from sandpiper.errors import LinkError
 from sandpiper.net import punch as punch_module
-from sandpiper.net.punch import PunchFailed, PunchPort
+from sandpiper.net.punch import PunchFailed, PunchPort, _stop_listening
 from sandpiper.net.relays import share_port
 from sandpiper.net.secure import accept_secure, dial_secure
 from sandpiper.net.tcp import TcpPipe, dial
@@ -289,3 +289,21 @@ async def test_who_comes_in_the_moment_in_which_a_try_is_given_up_is_sent_away(
         with contextlib.suppress(ConnectionResetError):
             while caller.recv(1000):
                 pass
+
+
+@pytest.mark.parametrize("after", range(4))
+async def test_a_stream_that_comes_in_the_turn_in_which_listening_ends_is_not_left_open(after: int):
+    arrived: list[TcpPipe] = []
+    server = await asyncio.start_server(lambda *stream: arrived.append(TcpPipe(*stream)), "127.0.0.1", 0)
+    with socket.create_connection(server.sockets[0].getsockname()) as caller:
+        for _ in range(after):
+            await asyncio.sleep(0)
+        _stop_listening(server)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        for pipe in arrived:
+            pipe.abort()
+        caller.setblocking(False)
+        async with asyncio.timeout(10):
+            with contextlib.suppress(OSError):
+                assert await asyncio.get_running_loop().sock_recv(caller, 1) == b"", "told of and ended, or never taken"

@@ -812,6 +812,7 @@ async def test_a_long_paste_is_asked_about(stage: Stage):
         await play.press("s")
         await play.until(lambda: stage.asked("obey"))
         assert stage.asked("obey") == [(rooms(stage)[0], pasted)]
+        await play.until(lambda: not isinstance(play.app.screen, PasteDialog), "the end of the dialog")
         play.app.post_message(events.Paste(pasted))
         await opens(play, PasteDialog)
         await play.press("enter")

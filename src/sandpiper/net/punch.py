@@ -95,7 +95,7 @@ class PunchPort:
             self._tries.remove(one)
             if not self._tries:
                 for server in self._servers:
-                    server.close()
+                    _stop_listening(server)
                 self._servers.clear()
 
     async def _listen(self) -> None:
@@ -306,6 +306,17 @@ class _Try:
             link.offer(encode_frame(Pong(frame.number)))
             return
         raise RemoteProtocolError(f"{link.address} did not answer as it should.", code="protocol")
+
+
+def _stop_listening(server: asyncio.Server) -> None:
+    """Take no more streams. `close` alone, in the turn in which one is accepted, leaves that one open for ever: asyncio
+    makes its transport a turn later, and fails at it when the server is closed.
+    """
+    loop = server.get_loop()
+    with contextlib.suppress(NotImplementedError):  # Windows accepts in another way
+        for sock in server.sockets:
+            loop.remove_reader(sock)
+    loop.call_soon(server.close)
 
 
 def _bound(family: socket.AddressFamily, port: int) -> socket.socket:
