@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from sandpiper.core.codekeeping import KeptCode
 from sandpiper.core.events import Accepted, EnterPrivate
 from sandpiper.core.private import PrivateRoom, begin_room
-from sandpiper.crypto.rooms import RoomSecret
+from sandpiper.crypto.rooms import RoomSecret, meeting_tag
 from sandpiper.net.relays import RelayAddress, names, parse_relay
 from sandpiper.node import MeetingNews, moment
 from sandpiper.node.meeting import MAX_ELSEWHERE, MAX_RELAYS, Meetings
@@ -24,6 +25,8 @@ from tests.served import HOST
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from sandpiper.core.meeting import Cross
 
 PIN = "ab" * 32
 
@@ -96,6 +99,33 @@ async def test_a_member_answers_where_the_code_was_given_out_also_when_the_room_
         async with neighbour(tmp_path, "bob", relays=(relay,)) as bob:
             await bob.types(f"/join {code.spoken}")
             assert bob.page.room == room
+
+
+async def test_around_midnight_whoever_was_there_for_a_moment_is_met_at_once_when_it_comes_again(
+    tmp_path: Path, relay: RelayAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Members are under two tags then. Bridges agreed with whoever has gone are not waited at: others are for it."""
+    monkeypatch.setattr(
+        "sandpiper.node.meeting.meeting_tags", lambda secret, _: (meeting_tag(secret, 1), meeting_tag(secret, 2))
+    )
+    async with neighbour(tmp_path, "alice", relays=(relay,)) as alice:
+        room, code = await alice.creates()
+        async with neighbour(tmp_path, "bob", relays=(relay,)) as bob:
+            await bob.types(f"/join {code.spoken}")
+        meetings, agreed = alice.node._meetings, asyncio.Event()
+        cross = meetings._cross
+
+        def crosses(effect: Cross) -> None:
+            agreed.set()
+            cross(effect)
+
+        monkeypatch.setattr(meetings, "_cross", crosses)
+        for _ in range(3):
+            agreed.clear()
+            async with neighbour(tmp_path, "bob", relays=(relay,)), asyncio.timeout(10):
+                await agreed.wait()
+        async with neighbour(tmp_path, "bob", relays=(relay,)) as bob:
+            await alice.until(lambda: alice.node.members(room), 10)
 
 
 async def test_codes_of_others_take_few_of_the_places_and_what_finds_none_is_told_once(tmp_path: Path) -> None:

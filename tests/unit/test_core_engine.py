@@ -331,10 +331,13 @@ def test_a_direct_room_is_told_to_the_other_and_to_nobody_else(alice: Driver) ->
 def test_a_room_is_shared_while_both_name_it(alice: Driver) -> None:
     alice.meets(rooms=())
     assert alice.engine.members(DEV) == ()
-    assert kinds(alice.gets(Rooms((room_tag(DEV),)))) == ["Heads"]
-    assert kinds(alice.gets(Rooms((room_tag(DEV),)))) == []
-    alice.gets(Rooms(()))
+    shared = alice.gets(Rooms((room_tag(DEV),)))
+    assert kinds(shared) == ["Heads", "PeerChanged"]
+    assert kinds(alice.gets(Rooms((room_tag(DEV),)))) == ["PeerChanged"]
+    parted = alice.gets(Rooms(()))
     assert alice.engine.members(DEV) == ()
+    for effects in (shared, parted):  # else a count of who is in the room stays what it was
+        assert [(one.peer, one.state) for one in effects if isinstance(one, PeerChanged)] == [(BOB.key, "linked")]
 
 
 # ---------------------------------------------------------------- writing

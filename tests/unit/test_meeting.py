@@ -58,6 +58,7 @@ class Rendezvous:
     def __init__(self) -> None:
         self.now = 100.0
         self.here: dict[str, Meeting] = {}
+        self.rooms: dict[str, str | bytes] = {}
         self.crossed: dict[str, list[Cross]] = {}
         self.answered: list[Answered] = []
         self.told: dict[str, list[Known | Offered | DialAt | Unlinked]] = {}
@@ -68,17 +69,24 @@ class Rendezvous:
     def enters(self, one: Meeting, room: str | bytes = TAG) -> str:
         self._count += 1
         name = f"p{self._count}"
-        others = tuple(self.here)
-        self.here[name] = one
+        others = tuple(other for other in self.here if self.rooms[other] == room)
+        self.here[name], self.rooms[name] = one, room
         self.crossed.setdefault(name, [])
         self.told[name] = []
         one.told(WHERE, Registered(room, name, others), self.now)
         for other in others:
             self.here[other].told(WHERE, Came(room, name), self.now)
-        self.settle(room)
+        self.settle()
         return name
 
-    def settle(self, room: str | bytes = TAG) -> None:
+    def leaves(self, name: str) -> None:
+        del self.here[name]
+        for other, one in self.here.items():
+            if self.rooms[other] == self.rooms[name]:
+                one.told(WHERE, Went(self.rooms[name], name), self.now)
+        self.settle()
+
+    def settle(self) -> None:
         """Pass on what is said until nothing more is."""
         busy = True
         while busy:
@@ -90,7 +98,9 @@ class Rendezvous:
                         case Say(peer=peer, data=data):
                             self.passed.append(data)
                             if peer in self.here:
-                                self.here[peer].told(WHERE, SignalCame(room, name, data), self.now)
+                                room = self.rooms[peer]
+                                [said] = (n for n, o in self.here.items() if o is one and self.rooms[n] == room)
+                                self.here[peer].told(WHERE, SignalCame(room, said, data), self.now)
                         case Cross():
                             self.crossed[name].append(effect)
                         case Answered():
@@ -218,6 +228,24 @@ def test_who_comes_back_under_another_name_is_not_kept_waiting_by_a_bridge_that_
     assert len(desk.crossed[one]) == 2
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_around_midnight_two_who_meet_under_two_tags_go_to_one_bridge_each_time_that_one_comes(turned: bool) -> None:
+    """A bridge for each tag would keep whoever comes back at once from a third one until those are given up."""
+    desk = Rendezvous()
+    tags = [TAG, b"a" * 32]
+    wanted = Wanted(dict.fromkeys(tags, ROOM))
+    small, large = member(SMALL, wanted=wanted), member(LARGE, wanted=wanted)
+    one, _ = (desk.enters(small, tag) for tag in tags)
+    for turn in range(3):
+        names = [desk.enters(large, tag) for tag in (reversed(tags) if turned else tags)]
+        assert len(desk.crossed[one]) == turn + 1
+        assert sum(len(desk.crossed[name]) for name in names) == 1
+        for name in names:
+            desk.leaves(name)
+    desk.later(100)
+    assert len(desk.crossed[one]) == 3
+
+
 def test_a_link_that_only_the_smaller_key_believes_in_is_made_anew() -> None:
     desk = Rendezvous()
     small, large = member(SMALL), member(LARGE)
@@ -233,11 +261,11 @@ def test_a_bridge_that_failed_is_tried_again_until_there_is_a_link_or_the_other_
     desk = Rendezvous()
     small, large = member(SMALL), member(LARGE)
     one, other = desk.enters(small), desk.enters(large)
-    small.crossed(LARGE, desk.now)
+    small.crossed(desk.crossed[one][-1], desk.now)
     desk.later(SOON)
     first, second = desk.crossed[one]
     assert first.token != second.token
-    small.crossed(LARGE, desk.now)
+    small.crossed(desk.crossed[one][-1], desk.now)
     small.told(WHERE, Went(TAG, other), desk.now)
     del desk.here[other]
     desk.later(100)
@@ -247,11 +275,11 @@ def test_a_bridge_that_failed_is_tried_again_until_there_is_a_link_or_the_other_
 def test_after_the_rendezvous_was_away_members_meet_under_new_names() -> None:
     desk = Rendezvous()
     small, large = member(SMALL), member(LARGE)
-    desk.enters(small)
+    one = desk.enters(small)
     desk.enters(large)
     for each in (small, large):
         each.told(WHERE, Offline("gone", 0.0), desk.now)
-    small.crossed(LARGE, desk.now)
+    small.crossed(desk.crossed[one][-1], desk.now)
     desk.here.clear()
     one = desk.enters(small)
     desk.enters(large)
@@ -313,12 +341,12 @@ def test_a_link_that_was_made_over_a_slow_relay_is_not_made_again_before_it_has_
     desk = Rendezvous()
     small, large = member(SMALL), member(LARGE)
     one, _ = desk.enters(small), desk.enters(large)
-    small.crossed(LARGE, desk.now, made=True)
+    small.crossed(desk.crossed[one][-1], desk.now, made=True)
     desk.later(GREETED_SECONDS / 2)
     assert len(desk.crossed[one]) == 1
     desk.later(GREETED_SECONDS)
     assert len(desk.crossed[one]) == 2, "it never came"
-    small.crossed(LARGE, desk.now, made=True)
+    small.crossed(desk.crossed[one][-1], desk.now, made=True)
     small.linked(LARGE)
     large.linked(SMALL)
     desk.later(100)
@@ -377,8 +405,8 @@ def test_members_answer_whoever_comes_under_a_nameplate_and_cross_with_a_joiner(
     assert [one.peer for one in desk.answered] == [answering, answering], "joiners do not answer each other"
     inside.told(WHERE, SignalCame("42", name, encode_code_signal(CrossWith(b"k" * 32))), desk.now)
     other.told(WHERE, SignalCame("42", name, encode_code_signal(CrossWith(b"k" * 32))), desk.now)
-    desk.settle("42")
-    assert desk.crossed[answering] == [Cross(WHERE, b"k" * 32, None, dial=False)]
+    desk.settle()
+    assert desk.crossed[answering] == [Cross(WHERE, name, b"k" * 32, None, dial=False)]
     assert not desk.crossed["p2"]
 
 

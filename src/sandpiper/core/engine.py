@@ -431,7 +431,7 @@ class Engine:
             case Hello():
                 return self._hello(key, peer, frame, now)
             case Rooms(rooms=tags):
-                return self._share(key, tags, now)
+                return [*self._share(key, tags, now), self._linked(key, peer)]
             case Presence(nick=nick, status=status):
                 peer.nick, peer.status = clean_nick(nick), clean_status(status)
                 return [self._linked(key, peer)]

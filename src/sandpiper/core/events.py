@@ -205,7 +205,7 @@ class Hangup(Struct, frozen=True):
 
 
 class PeerChanged(Struct, frozen=True):
-    """A peer came, went, or is called something else. `nick` is safe to show."""
+    """A peer came, went, is called something else, or names other rooms. `nick` is safe to show."""
 
     peer: PeerKey
     nick: str

@@ -63,11 +63,12 @@ class Say(Struct, frozen=True):
 
 
 class Cross(Struct, frozen=True):
-    """Go to the bridge of `token` at the relay of `place`. `peer` is who must be there, None: a joiner with a code.
-    `dial`: ours is the first word there.
+    """Go to the bridge of `token` at the relay of `place`, which was agreed with `name` there. `peer` is who must be
+    there, None: a joiner with a code. `dial`: ours is the first word there.
     """
 
     place: str
+    name: str
     token: bytes
     peer: PeerKey | None
     dial: bool
@@ -145,13 +146,21 @@ class _Met(Struct, frozen=True):
 class _Trying:
     """One member to whom there should be a link."""
 
-    __slots__ = ("at", "backoff", "crossing", "turn")
+    __slots__ = ("at", "backoff", "crossing", "token", "turn")
 
     def __init__(self) -> None:
         self.backoff = Backoff(RETRY_FIRST, RETRY_MOST)
         self.at: float | None = None  # when to try
         self.crossing: _Met | None = None  # we are on our way to a bridge, of which this name was told last
+        self.token = b""  # its
         self.turn = 0
+
+    def is_crossing(self, at: _Met) -> bool:
+        """True when whoever speaks at this place has been told of the bridge. Under the same tag it has another name
+        once it has come back; under the other tag, around midnight, it has another name at all times.
+        """
+        now = self.crossing
+        return now is not None and now.place == at.place and (now.tag != at.tag or now.name == at.name)
 
 
 class _Hellos:
@@ -273,6 +282,9 @@ class Meeting:
             hellos.waiting = {one: lost for one, lost in hellos.waiting.items() if one[1] != peer}
         for met in self._met.values():
             met[:] = [one for one in met if (one.place, one.name) != (place, peer)]
+        for trying in self._trying.values():
+            if (now := trying.crossing) is not None and (now.place, now.name) == (place, peer):
+                trying.crossing = None  # nobody comes to that bridge any more
 
     def _code_signal(self, place: str, wanted: Wanted, nameplate: str, peer: str, data: bytes) -> None:
         try:
@@ -283,7 +295,7 @@ class Meeting:
             case Answers() if nameplate in wanted.sought:
                 self._out.append(Answered(place, nameplate, peer))
             case CrossWith(token=token) if nameplate in wanted.answered:
-                self._out.append(Cross(place, token, None, dial=False))
+                self._out.append(Cross(place, peer, token, None, dial=False))
             case _:
                 pass
 
@@ -312,7 +324,7 @@ class Meeting:
                 elif self._me > key and key not in self._linked:
                     self._again(key, now)  # should it think that there is a link
             case Meet(token=token):
-                self._out.append(Cross(place, token, key, dial=False))
+                self._out.append(Cross(place, peer, token, key, dial=False))
             case Offer(nat=nat, candidates=candidates):
                 self._offers[key] = _Met(place, tag, peer)
                 self._out.append(Offered(key, nat, candidates))
@@ -373,9 +385,12 @@ class Meeting:
         if self._met.get(key):
             self._again(key, now)
 
-    def crossed(self, key: PeerKey, now: float, *, made: bool = False) -> None:
-        """Our way to `key` over a bridge has ended; `made`: in a link, and `linked` follows when it has said hello."""
-        trying = self._trying.get(key)
+    def crossed(self, cross: Cross, now: float, *, made: bool = False) -> None:
+        """Our way over a bridge has ended; `made`: in a link, and `linked` follows when it has said hello."""
+        key = cross.peer
+        trying = self._trying.get(key) if key is not None else None
+        if key is None or not cross.dial or (trying is not None and trying.token != cross.token):
+            return  # the other side says where next; or another one has taken its place
         if trying is not None and made:
             trying.at = now + GREETED_SECONDS  # we are still on the way
             return
@@ -395,14 +410,14 @@ class Meeting:
         """
         met = self._met.get(key)
         trying = self._trying.setdefault(key, _Trying())
-        if not met or (trying.crossing is not None and at in (None, trying.crossing)):
+        if not met or (trying.crossing is not None and (at is None or trying.is_crossing(at))):
             return
         one = at if at in met else met[trying.turn % len(met)]
         trying.at, trying.crossing = None, one
         trying.turn += 1  # the next try goes another way, if there is one
-        token = self._entropy(BRIDGE_TOKEN_BYTES)
+        trying.token = token = self._entropy(BRIDGE_TOKEN_BYTES)
         self._whisper(one.place, self._wanted[one.place].tags[one.tag], one.tag, one.name, Meet(self._me, token))
-        self._out.append(Cross(one.place, token, key, dial=True))
+        self._out.append(Cross(one.place, one.name, token, key, dial=True))
 
     # ------------------------------------------------------------ dialling each other
 

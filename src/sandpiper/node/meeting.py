@@ -85,6 +85,7 @@ class Meetings:
         self._door = door
         self._places: dict[str, Place] = {}
         self._bridges: dict[asyncio.Task[None], Cross] = {}
+        self._waiting: set[bytes] = set()  # tokens of these to which the other side has not come yet
         self.mapping: MappedPorts | None = None
         """Our ports on the router; None: it is not asked for any."""
         self._closing = self._looking = False
@@ -361,8 +362,10 @@ class Meetings:
                         place.link.prepare()
             case Came(room=str() as room) if room not in place.sought:
                 place.link.prepare()  # it may come with a code, and we answer for it
-            case Went(room=str() as nameplate, peer=peer):
-                place.sought.get(nameplate, {}).pop(peer, None)
+            case Went(room=room, peer=peer):
+                self._wait_no_more(place, peer)
+                if isinstance(room, str):
+                    place.sought.get(room, {}).pop(peer, None)
             case Refused(about="register_peer", room=str() as room, code="no_room") if room in place.registered:
                 place.refused.add(room)
                 place.registered -= {room}  # said again at the next look
@@ -425,18 +428,30 @@ class Meetings:
         knocks, same = under.count(None), under.count(cross.peer)
         full = knocks >= MAX_KNOCKS if cross.peer is None else same >= MAX_TO_ONE or len(under) - knocks >= MAX_BRIDGES
         if place is None or self._closing or full:
-            if cross.dial and cross.peer is not None:
-                self._meeting.crossed(cross.peer, time.monotonic())
+            self._meeting.crossed(cross, time.monotonic())
             return
         task = self._tasks.create_task(self._over(place, cross), name=f"bridge at {place.shown}")
         self._bridges[task] = cross
-        task.add_done_callback(lambda ended: self._bridges.pop(ended, None))
+        self._waiting.add(cross.token)
+        task.add_done_callback(self._over_now)
+
+    def _wait_no_more(self, place: Place, name: str) -> None:
+        """Whoever was to come to a bridge has gone from the rendezvous, and may be back there at once: no bridge that
+        waits for its old name takes the place of the next.
+        """
+        for task, cross in self._bridges.items():
+            if (cross.place, cross.name) == (place.name, name) and cross.token in self._waiting:
+                task.cancel()
+
+    def _over_now(self, task: asyncio.Task[None]) -> None:
+        self._waiting.discard(self._bridges.pop(task).token)
 
     async def _over(self, place: Place, cross: Cross) -> None:
         pipe: BridgePipe | None = None
         made = False
         try:
             pipe = await place.link.bridge(cross.token)
+            self._waiting.discard(cross.token)
             if cross.peer is not None:
                 made = await self._links.over_relay(pipe, cross.peer, dial=cross.dial)
             elif (link := await self._door.serve(pipe, path="relay", relay=place.relay)) is not None:
@@ -450,6 +465,5 @@ class Meetings:
                 pipe.abort()
             raise
         finally:
-            if cross.dial and cross.peer is not None:
-                self._meeting.crossed(cross.peer, time.monotonic(), made=made)
-                self._changed()
+            self._meeting.crossed(cross, time.monotonic(), made=made)
+            self._changed()
