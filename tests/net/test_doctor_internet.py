@@ -122,7 +122,7 @@ def test_without_a_relay_nothing_beyond_the_lan_is_asked(lab: NetLab, internet: 
 def test_open_machine_can_be_linked_with_everybody(lab: NetLab, internet: Internet, relay: Served):
     a = lab.host("a", internet)
     report = examine(a, WAIT, SANDPIPER_RELAY=relay.named())
-    assert report.exit == 0
+    assert report.exit == 0, report.findings
     assert codes(report, *BEYOND) == {
         "relay": "reached", "nat": "open", "ipv6": "none", "mapping": "public", "direct": "everybody",
     }  # fmt: skip
@@ -134,7 +134,7 @@ def test_open_machine_can_be_linked_with_everybody(lab: NetLab, internet: Intern
 def test_cone_can_be_linked_with_most(lab: NetLab, internet: Internet, relay: Served):
     router, a = home(lab, internet)
     report = examine(a, WAIT, SANDPIPER_RELAY=relay.named("tls"))
-    assert report.exit == 0
+    assert report.exit == 0, report.findings
     assert codes(report, *BEYOND) == {
         "relay": "reached", "nat": "same", "ipv6": "none", "mapping": "none", "direct": "most",
     }  # fmt: skip
@@ -145,7 +145,7 @@ def test_cone_can_be_linked_with_most(lab: NetLab, internet: Internet, relay: Se
 def test_symmetric_nat_is_told_with_what_it_means_and_what_mends_it(lab: NetLab, internet: Internet, relay: Served):
     _, a = home(lab, internet, SYMMETRIC)
     report = examine(a, WAIT, SANDPIPER_RELAY=relay.named("wss"))
-    assert report.exit == 0
+    assert report.exit == 0, report.findings
     assert codes(report, *BEYOND) == {
         "relay": "reached", "nat": "different", "ipv6": "none", "mapping": "none", "direct": "open_only",
     }  # fmt: skip
@@ -194,7 +194,7 @@ def test_relay_that_does_not_run_fails_and_another_that_does_makes_it_a_warning(
     assert "nothing listens there" in finding["seen"]
     assert "nobody beyond this network" in report["direct", "unknown"]["seen"]
     report = examine(a, WAIT, SANDPIPER_RELAY=f"{dead},{relay.named()}")
-    assert report.exit == 0
+    assert report.exit == 0, report.findings
     assert report["relay", "unreachable"]["status"] == "warn"
     assert report["nat", "same"]["status"] == "ok"
 

@@ -233,7 +233,7 @@ def test_lan_with_a_peer_is_fine_in_three_seconds_and_nobody_meets_the_doctor(la
     a, b, c = (lab.host(name, office) for name in "abc")
     (peer, port), (old, _) = run_peer(b, "bob"), run_old_peer(c, "olga")
     report = examine(a)
-    assert report.exit == 0
+    assert report.exit == 0, report.findings
     assert report.summary["seconds"] < 3.5  # three, and a slow machine's start
     assert report["interfaces", "connected"]["details"][1].startswith(f"eth0: {a.address()}")
     assert "no default route" in report["interfaces", "connected"]["seen"]
@@ -249,7 +249,7 @@ def test_lan_with_a_peer_is_fine_in_three_seconds_and_nobody_meets_the_doctor(la
 
 def test_nobody_there_is_said_within_seven_seconds(hosts: tuple[Host, Host]):
     report = examine(hosts[0])
-    assert report.exit == 0
+    assert report.exit == 0, report.findings
     assert 6.0 < report.summary["seconds"] < 8.5
     assert report["peers", "nobody"]["status"] == "warn"
 
@@ -271,7 +271,7 @@ def test_network_that_filters_multicast_is_named_with_the_way_around(office: Lan
     assert finding["status"] == "warn"
     assert f"sandpiper --peer {b.address()}:{port}" in finding["fix"][0]
     assert report["reach", "dialled"]["status"] == "ok"
-    assert report.exit == 0
+    assert report.exit == 0, report.findings
 
 
 def test_own_firewall_that_lets_no_beacon_out_is_named(hosts: tuple[Host, Host]):
@@ -326,7 +326,7 @@ def test_peer_whose_firewall_drops_tcp_is_named(lab: NetLab, office: Lan, hosts:
     assert any("ufw allow 8080:8999/tcp" in step for step in finding["fix"])
     run_peer(lab.host("c", office), "carol")
     report = examine(a)
-    assert report.exit == 0
+    assert report.exit == 0, report.findings
     assert report["reach", "tcp_blocked"]["status"] == "warn", "one of two is no failure of the network"
 
 
@@ -347,7 +347,7 @@ def test_peer_with_a_wrong_clock_is_named(hosts: tuple[Host, Host], hours: int, 
     assert finding["status"] == "warn"
     assert finding["seen"] == f"The clock of olga is {words} this one."
     assert "refuses messages" in finding["why"]
-    assert report.exit == 0
+    assert report.exit == 0, report.findings
 
 
 def test_own_wrong_clock_is_seen_by_the_clocks_of_several(lab: NetLab, office: Lan, hosts: tuple[Host, Host]):
@@ -372,7 +372,7 @@ def test_port_in_use_is_named_with_its_program(hosts: tuple[Host, Host]):
 def test_machine_without_a_network_is_told_from_one_with_a_pulled_cable(lab: NetLab, office: Lan):
     lonely, pulled = lab.host("lonely"), lab.host("pulled", office)
     report = examine(lonely, 0.2)
-    assert report.exit == 0
+    assert report.exit == 0, report.findings
     assert report["interfaces", "only_loopback"]["status"] == "warn"
     assert report["multicast", "works"]["status"] == "ok"
     pulled.cable(up=False)
