@@ -24,7 +24,7 @@ from sandpiper.net.tcp import TcpPipe, dial, listen
 from sandpiper.testing.conformance import DEADLINE, noise, read_to_end, refused, turns, until
 from sandpiper.wire.admission import LinkFrame
 from sandpiper.wire.frames import Bye, Ping, Pong, Presence, Records, decode_frame, encode_frame
-from sandpiper.wire.ids import PeerKey
+from sandpiper.wire.ids import PeerKey, RoomId
 from sandpiper.wire.limits import HANDSHAKE_SECONDS
 from sandpiper.wire.records import Record
 
@@ -62,7 +62,7 @@ class Party:
 
     # LinkEvents
 
-    def link_up(self, link: Link) -> None:
+    def link_up(self, link: Link, room: RoomId | None) -> None:
         self.ups.append(link)
 
     def link_down(self, peer: PeerKey, reason: str) -> None:

@@ -47,7 +47,7 @@ from sandpiper.core.sync import Sync
 from sandpiper.crypto.rooms import direct_room, open_room, room_tag
 from sandpiper.crypto.signing import seal_record
 from sandpiper.errors import UsageError
-from sandpiper.wire.admission import CodeClosed, CodeGuessed, CodeOpen, LinkFrame, Vouch
+from sandpiper.wire.admission import CodeClosed, CodeGuessed, CodeOpen, LinkFrame, Settled, Vouch
 from sandpiper.wire.frames import (
     LINK_VERSION,
     Bye,
@@ -165,8 +165,8 @@ class Engine:
             case Tick():
                 out = [e for m in self._rooms.values() if m.sync.deadline() <= now.mono for e in m.sync.tick(now)]
                 return [*out, *self.admission(self.codes.tick(now))]
-            case PeerUp(peer=peer, path=path):
-                return self._peer_up(peer, path, now)
+            case PeerUp(peer=peer, path=path, room=room):
+                return self._peer_up(peer, path, room, now)
             case PeerDown(peer=peer, reason=reason):
                 return self._peer_down(peer, reason, now)
             case JoinOpen(name=name):
@@ -190,14 +190,16 @@ class Engine:
 
     # ------------------------------------------------------------ peers
 
-    def _peer_up(self, key: PeerKey, path: PathKind, now: Now) -> list[Effect]:
+    def _peer_up(self, key: PeerKey, path: PathKind, room: RoomId | None, now: Now) -> list[Effect]:
         out: list[Effect] = []
         if key in self._peers:
             for membership in self._rooms.values():
                 out += membership.sync.part(key, now)
         self._peers[key] = Linked(path, now)
         hello = Hello(LINK_VERSION, AGENT, self.nick, now.wall_ms, self._tags_for(key), self.status)
-        return [*out, Send((key,), hello)]
+        out.append(Send((key,), hello))
+        let_in = self._rooms.get(room) if room is not None else None
+        return [*out, *self._begin(let_in, key, now)] if let_in and self._shared(let_in.room, key) else out
 
     def _peer_down(self, key: PeerKey, reason: str, now: Now) -> list[Effect]:
         peer = self._peers.pop(key, None)
@@ -412,7 +414,7 @@ class Engine:
             return []
         if not peer.budget.take(now.mono, weight(frame)):
             return [Hangup(key, "flood", "too many frames")]
-        if not peer.greeted and not isinstance(frame, Hello | Bye | Ping | Pong | UnknownFrame):
+        if not peer.greeted and not isinstance(frame, Hello | Bye | Ping | Pong | Settled | UnknownFrame):
             return [Hangup(key, "protocol", "the first frame must be hello")]
         match frame:
             case Records(room=room) | Heads(room=room) | Want(room=room) | Fetch(room=room) | Typing(room=room):
@@ -439,7 +441,7 @@ class Engine:
                 return [Send((key,), Pong(number))]
             case Bye(code=code):
                 return [Refused(key, "bye", clean_status(code))]
-            case Pong():
+            case Pong() | Settled():
                 return []
             case UnknownFrame(number=number):
                 return [Refused(key, "unknown_frame", f"a frame of unknown kind {number}")]

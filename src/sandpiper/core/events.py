@@ -29,10 +29,13 @@ class Now(NamedTuple):
 
 
 class PeerUp(Struct, frozen=True):
-    """A link to `peer` is ready (again: it takes the place of an earlier one)."""
+    """A link to `peer` is ready (again: it takes the place of an earlier one). `room`: `peer` has just been let into it
+    over this link, and wants its heads next: they are told without being asked for.
+    """
 
     peer: PeerKey
     path: PathKind = "lan"
+    room: RoomId | None = None
 
 
 class PeerDown(Struct, frozen=True):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sandpiper.core.mesh import Mesh, Target
     from sandpiper.crypto.identity import Identity
     from sandpiper.net.link import Link, Pipe
-    from sandpiper.wire.ids import PeerKey
+    from sandpiper.wire.ids import PeerKey, RoomId
     from sandpiper.wire.records import Record
 
 log = logging.getLogger(__name__)
@@ -49,9 +49,9 @@ class PlainDialect(Protocol):
 class CodeDialect(Protocol):
     """Whoever serves callers that come with a code (see `sandpiper.node.door`)."""
 
-    async def serve(self, pipe: Pipe, already: bytes = b"") -> Link | None:
-        """The link to a caller that was let in and is ready for what all links carry; None: it was not, and the pipe
-        is closed. `already` was read before.
+    async def serve(self, pipe: Pipe, already: bytes = b"") -> tuple[Link, RoomId] | None:
+        """The link to a caller, ready for what all links carry, and the room that it was let into; None: it was not,
+        and the pipe is closed. `already` was read before.
         """
         ...
 
@@ -59,8 +59,10 @@ class CodeDialect(Protocol):
 class LinkEvents(Protocol):
     """What the owner of the links wants to know. Called on the event loop, one at a time."""
 
-    def link_up(self, link: Link) -> None:
-        """A link is ready (or takes the place of an older one to the same peer)."""
+    def link_up(self, link: Link, room: RoomId | None) -> None:
+        """A link is ready (or takes the place of an older one to the same peer). `room`: the other side has just been
+        let into it, over this link.
+        """
         ...
 
     def link_down(self, peer: PeerKey, reason: str) -> None:
@@ -247,14 +249,15 @@ class Links:
         except BaseException:
             pipe.abort()
             raise
+        room: RoomId | None = None
         if coded and self.door is not None:
-            link = await self.door.serve(pipe, already)
+            link, room = await self.door.serve(pipe, already) or (None, None)
         elif link is None:
             await self._old_dialect(pipe, already)
         if link is None:
             return
         self._no_stranger(asyncio.current_task())
-        await self._live_link(link)
+        await self._live_link(link, room)
 
     async def _old_dialect(self, pipe: TcpPipe, already: bytes) -> None:
         try:
@@ -296,12 +299,12 @@ class Links:
         """Asked before the other side takes us for linked, so that it never gives up a good link for nothing."""
         return target.peer in (None, peer) and self._mesh.betters(peer, path)
 
-    def adopt(self, link: Link) -> None:
-        """A link that was made elsewhere is one of ours from now on."""
+    def adopt(self, link: Link, room: RoomId | None = None) -> None:
+        """A link that was made elsewhere is one of ours from now on. `room` as for `LinkEvents.link_up`."""
         if self._closing:
             link.abort()
             return
-        task = self._tasks.create_task(self._live_link(link), name=f"link {link.address}")
+        task = self._tasks.create_task(self._live_link(link, room), name=f"link {link.address}")
         task.add_done_callback(lambda _: link.abort())  # also when it has not begun
 
     def _far(self, peer: PeerKey) -> bool:
@@ -325,7 +328,7 @@ class Links:
         self.adopt(link)
         return True
 
-    async def _live_link(self, link: Link) -> None:
+    async def _live_link(self, link: Link, room: RoomId | None = None) -> None:
         """Read frames of a proven link until it ends."""
         peer = link.peer
         if peer == self._identity.key:
@@ -345,12 +348,12 @@ class Links:
         older = self._links.get(peer)
         self._links[peer] = link
         if older is not None:
-            self._retire(older, link)
+            self._retire(older, link, soon=room is not None)
         number = self._keepalive.up(peer, self._now(), brisk=link.path == "direct")
         self._changed()
         reason = "closed"
         try:
-            self._events.link_up(link)
+            self._events.link_up(link, room)
             self.send(peer, encode_frame(Ping(number)))
             await self._read(link)
         except LinkLost as exc:
@@ -372,11 +375,12 @@ class Links:
                 self._changed()
                 self._events.link_down(peer, reason)
 
-    def _retire(self, older: Link, newer: Link) -> None:
-        """`newer` takes the place of `older`, at the other end at almost the same moment. Were a link over another path
-        closed at once, its end could come there before the new one has, and the peer would seem to be lost.
+    def _retire(self, older: Link, newer: Link, *, soon: bool) -> None:
+        """`newer` takes the place of `older`, at the other end at almost the same moment, or (`soon`) once that has
+        taken in what it needs for the room. Were a link closed at once then, or one over another path, its end could
+        come there before the new one has, and the peer would seem to be lost.
         """
-        if older in self._ending or older.path == newer.path:
+        if older in self._ending or (older.path == newer.path and not soon):
             self._end(older, "duplicate", "")
         else:
             timer = asyncio.get_running_loop().call_later(RETIRED_SECONDS, self._send_off, older)

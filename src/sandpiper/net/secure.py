@@ -101,6 +101,11 @@ class SecureLink:
         """The other end's address."""
         return self._pipe.address
 
+    @property
+    def pending(self) -> int:
+        """See `Pipe.pending`."""
+        return self._pipe.pending
+
     def offer(self, frame: bytes) -> bool:
         """See `Link.offer`."""
         if self._pipe.pending > MAX_OUTBOX:

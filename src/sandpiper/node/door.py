@@ -21,7 +21,6 @@ from sandpiper.wire.admission import (
     Declined,
     NotAdmitted,
     Roster,
-    Settled,
     decode_admission,
     encode_admission,
     rosters,
@@ -30,6 +29,8 @@ from sandpiper.wire.frames import BadFrame
 from sandpiper.wire.records import Admit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sandpiper.core.admission import AdmissionEffect, Attempt
     from sandpiper.core.events import PathKind
     from sandpiper.crypto.identity import Identity
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from sandpiper.net.relays import RelayAddress
     from sandpiper.net.secure import SecureLink
     from sandpiper.node.runner import Runner
-    from sandpiper.wire.ids import PeerKey
+    from sandpiper.wire.ids import PeerKey, RoomId
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +56,10 @@ class Door:
 
     async def serve(
         self, pipe: Pipe, already: bytes = b"", *, path: PathKind = "lan", relay: RelayAddress | None = None
-    ) -> SecureLink | None:
-        """The link to somebody who knew the code and has been let in, ready for what all links carry; None: it came to
-        nothing, and the pipe is closed. `relay` is through which the joiner came; None: through none.
+    ) -> tuple[SecureLink, RoomId] | None:
+        """The link to somebody who knew the code, ready for what all links carry, and the room that it was let into;
+        None: it came to nothing, and the pipe is closed. `relay` is through which the joiner came; None: through none.
+        That the joiner says that it has all (`Settled`) is not waited for.
         """
         try:
             link, attempt = await secure_as_member(
@@ -69,8 +71,8 @@ class Door:
             return None
         self._knocking[attempt.number] = link
         try:
-            if await self._admitted(link, attempt):
-                return link
+            if (room := await self._admitted(link, attempt)) is not None:
+                return link, room
         except (LinkError, RemoteProtocolError, TimeoutError) as exc:
             log.info("a joiner at %s was lost: %s", pipe.address, type(exc).__name__)
         except BaseException:
@@ -83,7 +85,7 @@ class Door:
             await link.close()
         return None
 
-    async def _admitted(self, link: SecureLink, attempt: Attempt) -> bool:
+    async def _admitted(self, link: SecureLink, attempt: Attempt) -> RoomId | None:
         async with asyncio.timeout(ASK_SECONDS):
             asked = decode_admission(await link.receive())
         if not isinstance(asked, Asks):
@@ -91,19 +93,14 @@ class Door:
         answer = self._run.codes.asked(attempt, asked, moment())
         match answer:
             case [Let() as let]:
-                declined = await self._let(link, let)
+                if (declined := await self._let(link, let)) is None:
+                    return let.room
             case [Decline(frame=declined)]:
                 pass
             case _:
                 declined = Declined("failed")
-        if declined is not None:
-            link.offer(encode_admission(declined))
-            return False
-        async with asyncio.timeout(ADMIT_SECONDS):
-            settled = decode_admission(await link.receive())
-        if not isinstance(settled, Settled):
-            raise BadFrame("Somebody who was let in said something else than that.")
-        return True
+        link.offer(encode_admission(declined))
+        return None
 
     async def _let(self, link: SecureLink, let: Let) -> Declined | None:
         """Sign its admission and give it what it needs; or why not."""
@@ -123,6 +120,7 @@ class Door:
         await _offered(link, Admitted(let.room, bytes(room.secret), room.history, bytes(room.lock), room.relay))
         for frame in tuple(rosters(run.engine.roster_records(let.room))):
             await _offered(link, frame)
+        await _until(link, lambda: not link.pending)  # a live link that is full is closed
         return None
 
     def _declined(self, decline: Decline) -> None:
@@ -134,14 +132,19 @@ class Door:
 
 
 async def _offered(link: SecureLink, frame: Admitted | Roster) -> None:
-    """Send a frame, once the other side has taken enough of those before.
+    """Send a frame, once the other side has taken enough of those before. Raises as `_until`."""
+    raw = encode_admission(frame)
+    await _until(link, lambda: link.offer(raw))
+
+
+async def _until(link: SecureLink, done: Callable[[], bool]) -> None:
+    """Wait for the other side to take what is on its way to it.
 
     Raises:
         LinkTimeout: it takes nothing any more.
     """
-    raw = encode_admission(frame)
     for _ in range(round(ADMIT_SECONDS / FULL_SECONDS)):
-        if link.offer(raw):
+        if done():
             return
         await asyncio.sleep(FULL_SECONDS)
     raise LinkTimeout(f"{link.address} does not take the roster.")

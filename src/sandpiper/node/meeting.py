@@ -454,8 +454,8 @@ class Meetings:
             self._waiting.discard(cross.token)
             if cross.peer is not None:
                 made = await self._links.over_relay(pipe, cross.peer, dial=cross.dial)
-            elif (link := await self._door.serve(pipe, path="relay", relay=place.relay)) is not None:
-                self._links.adopt(link)
+            elif (let_in := await self._door.serve(pipe, path="relay", relay=place.relay)) is not None:
+                self._links.adopt(*let_in)
         except (LinkError, RemoteProtocolError) as exc:
             log.info("no link over the relay %s: %s", place.shown, exc.sentence())
         except SandpiperError as exc:

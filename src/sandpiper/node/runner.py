@@ -283,9 +283,9 @@ class Runner:
 
     # ------------------------------------------------------------ links (LinkEvents)
 
-    def link_up(self, link: Link) -> None:
+    def link_up(self, link: Link, room: RoomId | None) -> None:
         """See `LinkEvents`."""
-        self.do(PeerUp(link.peer, link.path))
+        self.do(PeerUp(link.peer, link.path, room))
 
     def link_down(self, peer: PeerKey, reason: str) -> None:
         """See `LinkEvents`."""

@@ -261,7 +261,9 @@ class Declined(Frame, frozen=True, array_like=True):
 
 
 class Settled(Frame, frozen=True, array_like=True):
-    """Joiner: I have all of it. What follows on the link is what follows on every link."""
+    """Joiner: I have all of it. What follows on the link is what follows on every link; the member may say so much
+    before this comes.
+    """
 
     kind: ClassVar[int] = 44
 
@@ -343,13 +345,13 @@ def _check_lock(lock: bytes) -> None:
 JoinFrame = Asks | Admitted | Roster | Declined | Settled
 CodeFrame = CodeOpen | CodeGuessed | CodeClosed
 AdmissionFrame = JoinFrame | CodeFrame | Vouch
-LinkFrame = AnyFrame | CodeFrame | Vouch
-"""What a link of two peers carries; those about codes among members only."""
+LinkFrame = AnyFrame | CodeFrame | Vouch | Settled
+"""What a link of two peers carries; those about codes among members only. `Settled` is the end of an admission."""
 
 _KINDS: tuple[type[Frame], ...] = (
     Asks, Admitted, Roster, Declined, Settled, CodeOpen, CodeGuessed, CodeClosed, Vouch,
 )  # fmt: skip
-_ON_LINKS = frozenset((CodeOpen.kind, CodeGuessed.kind, CodeClosed.kind, Vouch.kind))
+_ON_LINKS = frozenset((CodeOpen.kind, CodeGuessed.kind, CodeClosed.kind, Vouch.kind, Settled.kind))
 _encoder = msgspec.msgpack.Encoder()
 _decoders: dict[int, msgspec.msgpack.Decoder[AdmissionFrame]] = {k.kind: msgspec.msgpack.Decoder(k) for k in _KINDS}
 
@@ -385,7 +387,7 @@ def decode_link(raw: bytes | memoryview) -> LinkFrame:
     """
     if raw and raw[0] in _ON_LINKS:
         frame = decode_admission(raw)
-        assert isinstance(frame, CodeFrame | Vouch)
+        assert isinstance(frame, CodeFrame | Vouch | Settled)
         return frame
     return decode_frame(raw)
 
