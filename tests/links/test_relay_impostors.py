@@ -30,6 +30,7 @@ from sandpiper.node import moment
 from sandpiper.wire.admission import (
     CODE_ID_BYTES,
     MAX_GUESSES,
+    PAKE_BYTES,
     Admitted,
     Asks,
     NotAdmitted,
@@ -245,7 +246,7 @@ async def test_a_joiner_falls_back_to_nothing_whatever_it_is_answered(tmp_path: 
     ],
     ids=["no code", "old link", "old admission", "mode", "old dialect", "web", "length"],
 )
-async def test_a_member_at_a_bridge_speaks_to_joiners_with_a_code_and_to_nobody_else(
+async def test_a_member_at_a_bridge_answers_for_its_code_and_speaks_to_nobody_who_comes_without_one(
     tmp_path: Path, relay: Relayed, words: bytes
 ) -> None:
     """Not even as a stranger is anybody linked who came over a bridge without knowing the words."""
@@ -259,7 +260,9 @@ async def test_a_member_at_a_bridge_speaks_to_joiners_with_a_code_and_to_nobody_
         async with asyncio.timeout(20):
             while chunk := await pipe.read():
                 heard += chunk
-        assert heard in (b"", PREAMBLE, PREAMBLE + b"\x00\x08\x01version")
+        answered = len(PREAMBLE) + 2 + 1 + PAKE_BYTES  # said to whoever has asked for the bridge, before it has come
+        assert heard[:answered].startswith(PREAMBLE + b"\x00\x22\x00")
+        assert heard[answered:] in (b"", b"\x00\x08\x01version")
         assert not alice.node.linked()
         assert not alice.of(CodeTried), "it was no guess"
         await pipe.close()

@@ -25,8 +25,8 @@ pytestmark = pytest.mark.skipif(available() is not None, reason=str(available())
 
 log = logging.getLogger(__name__)  # how long each took: make net ARGS=--log-cli-level=info
 
-# From the code to a message each way, through the relay: 1.1 s are on the way (thirteen round trips of 80 ms, some more
-# with TLS), and the rest is work. Beside other tests that takes longer.
+# From the code to a message each way, through the relay: 0.8 s are on the way (ten round trips of 80 ms, two more with
+# TLS), and the rest is work. Beside other tests that takes longer.
 JOIN_SECONDS, BUSY_JOIN_SECONDS = 1.5, 2.5
 UPGRADE_SECONDS = 5.0  # from the link through the relay to the better one
 TRIES = 3

@@ -406,7 +406,7 @@ def test_members_answer_whoever_comes_under_a_nameplate_and_cross_with_a_joiner(
     inside.told(WHERE, SignalCame("42", name, encode_code_signal(CrossWith(b"k" * 32))), desk.now)
     other.told(WHERE, SignalCame("42", name, encode_code_signal(CrossWith(b"k" * 32))), desk.now)
     desk.settle()
-    assert desk.crossed[answering] == [Cross(WHERE, name, b"k" * 32, None, dial=False)]
+    assert desk.crossed[answering] == [Cross(WHERE, name, b"k" * 32, None, dial=False, nameplate="42")]
     assert not desk.crossed["p2"]
 
 

@@ -64,7 +64,7 @@ class Say(Struct, frozen=True):
 
 class Cross(Struct, frozen=True):
     """Go to the bridge of `token` at the relay of `place`, which was agreed with `name` there. `peer` is who must be
-    there, None: a joiner with a code. `dial`: ours is the first word there.
+    there, None: a joiner with the code of `nameplate`. `dial`: ours is the first word there.
     """
 
     place: str
@@ -72,6 +72,7 @@ class Cross(Struct, frozen=True):
     token: bytes
     peer: PeerKey | None
     dial: bool
+    nameplate: str = ""
 
 
 class Answered(Struct, frozen=True):
@@ -295,7 +296,7 @@ class Meeting:
             case Answers() if nameplate in wanted.sought:
                 self._out.append(Answered(place, nameplate, peer))
             case CrossWith(token=token) if nameplate in wanted.answered:
-                self._out.append(Cross(place, peer, token, None, dial=False))
+                self._out.append(Cross(place, peer, token, None, dial=False, nameplate=nameplate))
             case _:
                 pass
 

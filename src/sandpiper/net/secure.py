@@ -241,6 +241,19 @@ class Knock(NamedTuple):
     """When the handshake must be done, on the event loop's clock."""
 
 
+class Ahead(NamedTuple):
+    """What a member answers to whoever comes with a code. Its attempt is to be ended by whoever has this."""
+
+    attempt: Attempt
+    pake: Pake
+    answer: bytes
+
+    @property
+    def said(self) -> bytes:
+        """To be written to the joiner, who may not have said its opening yet."""
+        return PREAMBLE + _framed(self.answer)
+
+
 def _opening(nameplate: str) -> bytes:
     return bytes((MODE_XXPSK0,)) + encode_opening(nameplate)
 
@@ -315,11 +328,33 @@ async def prove(
     return SecureLink(pipe, inbox, handshake.peer, handshake.ciphers(), dialled=True, path=path)
 
 
+async def ahead(answerer: Answerer, nameplate: str) -> Ahead:
+    """The answer to somebody who is on its way with the code of this nameplate: said at once, it saves a round trip.
+
+    Raises:
+        NotAdmitted: there is none now.
+    """
+    attempt = answerer.begin(nameplate)
+    try:
+        pake = await _pake(attempt.secret, nameplate, joiner=False)
+    except BaseException:
+        answerer.ended(attempt)
+        raise
+    return Ahead(attempt, pake, encode_answer(pake.message, attempt.salt))
+
+
 async def secure_as_member(
-    pipe: Pipe, identity: Identity, answerer: Answerer, already: bytes = b"", *, path: PathKind = "relay"
+    pipe: Pipe,
+    identity: Identity,
+    answerer: Answerer,
+    already: bytes = b"",
+    *,
+    path: PathKind = "relay",
+    answered: Ahead | None = None,
 ) -> tuple[SecureLink, Attempt]:
-    """The handshake of a member with whoever comes with a code; `already` was read from the pipe before. The joiner
-    is told why it is refused; the pipe is closed when it fails. The link is the joiner's: nobody is admitted by it yet.
+    """The handshake of a member with whoever comes with a code; `already` was read from the pipe before, and `answered`
+    was said over it. The joiner is told why it is refused; the pipe is closed when it fails. The link is the joiner's:
+    nobody is admitted by it yet.
 
     Raises:
         NotAdmitted: the joiner was refused; `wrong_code` when it did not know the words.
@@ -327,20 +362,24 @@ async def secure_as_member(
     """
     inbox = _Inbox(pipe, already)
     async with _shaking_hands(pipe):
-        await _expect_preamble(inbox, pipe)
-        opening = await _message(inbox, pipe)
-        if opening[:1] != bytes((MODE_XXPSK0,)):
-            raise HandshakeFailed("The other side does not come with a code.", code="mode")
         try:
-            attempt = answerer.begin(decode_opening(opening[1:]))
-        except NotAdmitted as exc:
-            pipe.write(PREAMBLE)
-            await _refuse(pipe, exc)
-            raise
-        try:
-            pake = await _pake(attempt.secret, attempt.nameplate, joiner=False)
-            answer = encode_answer(pake.message, attempt.salt)
-            pipe.write(PREAMBLE, _framed(answer))
+            await _expect_preamble(inbox, pipe)
+            opening = await _message(inbox, pipe)
+            if opening[:1] != bytes((MODE_XXPSK0,)):
+                raise HandshakeFailed("The other side does not come with a code.", code="mode")
+            asked = answered
+            try:
+                nameplate = decode_opening(opening[1:])
+                answered = answered or await ahead(answerer, nameplate)
+            except NotAdmitted as exc:
+                pipe.write(PREAMBLE if asked is None else b"")
+                await _refuse(pipe, exc)
+                raise
+            if asked is None:
+                pipe.write(answered.said)
+            attempt, pake, answer = answered
+            if nameplate != attempt.nameplate:
+                raise HandshakeFailed("The other side comes with another number than it has asked for.", code="number")
             proof = await _message(inbox, pipe)
             context = _framed(opening) + _framed(answer) + proof[:PAKE_BYTES]
             try:
@@ -359,7 +398,8 @@ async def secure_as_member(
             handshake.accept(await _message(inbox, pipe))
             answerer.proven(attempt, handshake.peer)
         except BaseException:
-            answerer.ended(attempt)
+            if answered is not None:
+                answerer.ended(answered.attempt)
             raise
     return SecureLink(pipe, inbox, handshake.peer, handshake.ciphers(), dialled=False, path=path), attempt
 

@@ -13,7 +13,7 @@ from sandpiper.core.joining import ADMIT_SECONDS
 from sandpiper.core.private import PrivateRoom
 from sandpiper.errors import LinkError, LinkTimeout, RemoteProtocolError, SandpiperError, StoreError, UsageError
 from sandpiper.net.relays import names
-from sandpiper.net.secure import secure_as_member
+from sandpiper.net.secure import ahead, secure_as_member
 from sandpiper.node.notices import moment
 from sandpiper.wire.admission import (
     Admitted,
@@ -29,19 +29,20 @@ from sandpiper.wire.frames import BadFrame
 from sandpiper.wire.records import Admit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from sandpiper.core.admission import AdmissionEffect, Attempt
     from sandpiper.core.events import PathKind
     from sandpiper.crypto.identity import Identity
     from sandpiper.net.link import Pipe
     from sandpiper.net.relays import RelayAddress
-    from sandpiper.net.secure import SecureLink
+    from sandpiper.net.secure import Ahead, SecureLink
     from sandpiper.node.runner import Runner
     from sandpiper.wire.ids import PeerKey, RoomId
 
 log = logging.getLogger(__name__)
 
+COME_SECONDS = 15.0  # for a joiner to be at its bridge, as long as its dial may take: the code is busy meanwhile
 FULL_SECONDS = 0.05  # before a roster goes on that was more than the other side could take: it may have 8 MiB
 
 
@@ -54,16 +55,47 @@ class Door:
         self._knocking: dict[int, SecureLink] = {}
         run.declined = self._declined
 
+    async def across(
+        self, nameplate: str, relay: RelayAddress, bridge: Callable[[bytes], Awaitable[Pipe]]
+    ) -> tuple[SecureLink, RoomId] | None:
+        """As `serve`, for a joiner who has asked for a bridge at a relay under this nameplate. `bridge(first)` makes
+        it, and says `first` there: our answer, so that the joiner does not wait for it to come to its opening.
+
+        Raises:
+            LinkError, RemoteProtocolError: there is no bridge.
+        """
+        answering = _Answering(self._run, relay)
+        try:
+            answered = await ahead(answering, nameplate)
+        except NotAdmitted:
+            answered = None  # it is told at the bridge
+        try:
+            async with asyncio.timeout(COME_SECONDS):
+                pipe = await bridge(answered.said if answered is not None else b"")
+        except BaseException as exc:
+            if answered is not None:
+                answering.ended(answered.attempt)
+            if isinstance(exc, TimeoutError):
+                raise LinkTimeout("A joiner did not come to the bridge that it had asked for.") from exc
+            raise
+        return await self.serve(pipe, path="relay", relay=relay, answered=answered)
+
     async def serve(
-        self, pipe: Pipe, already: bytes = b"", *, path: PathKind = "lan", relay: RelayAddress | None = None
+        self,
+        pipe: Pipe,
+        already: bytes = b"",
+        *,
+        path: PathKind = "lan",
+        relay: RelayAddress | None = None,
+        answered: Ahead | None = None,
     ) -> tuple[SecureLink, RoomId] | None:
         """The link to somebody who knew the code, ready for what all links carry, and the room that it was let into;
         None: it came to nothing, and the pipe is closed. `relay` is through which the joiner came; None: through none.
-        That the joiner says that it has all (`Settled`) is not waited for.
+        `answered` was said to it already. That the joiner says that it has all (`Settled`) is not waited for.
         """
         try:
             link, attempt = await secure_as_member(
-                pipe, self._identity, _Answering(self._run, relay), already, path=path
+                pipe, self._identity, _Answering(self._run, relay), already, path=path, answered=answered
             )
         except (LinkError, RemoteProtocolError, NotAdmitted) as exc:
             log.info("a joiner at %s got nowhere: %s", pipe.address, exc.code)

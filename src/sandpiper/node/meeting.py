@@ -447,14 +447,19 @@ class Meetings:
         self._waiting.discard(self._bridges.pop(task).token)
 
     async def _over(self, place: Place, cross: Cross) -> None:
-        pipe: BridgePipe | None = None
         made = False
-        try:
-            pipe = await place.link.bridge(cross.token)
+        pipe: BridgePipe | None = None
+
+        async def bridge(first: bytes = b"") -> BridgePipe:
+            nonlocal pipe
+            pipe = await place.link.bridge(cross.token, first=first)
             self._waiting.discard(cross.token)
+            return pipe
+
+        try:
             if cross.peer is not None:
-                made = await self._links.over_relay(pipe, cross.peer, dial=cross.dial)
-            elif (let_in := await self._door.serve(pipe, path="relay", relay=place.relay)) is not None:
+                made = await self._links.over_relay(await bridge(), cross.peer, dial=cross.dial)
+            elif (let_in := await self._door.across(cross.nameplate, place.relay, bridge)) is not None:
                 self._links.adopt(*let_in)
         except (LinkError, RemoteProtocolError) as exc:
             log.info("no link over the relay %s: %s", place.shown, exc.sentence())
