@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
-from sandpiper.core import admission
+from sandpiper.core import admission, mesh
+from sandpiper.core.admission import CodeTried
+from sandpiper.core.events import PeerChanged
 from sandpiper.core.rendezvous import Registered
 from sandpiper.crypto.identity import Identity
 from sandpiper.net.relays import RelayAddress, parse_relay
 from sandpiper.net.secure import secure_as_joiner
 from sandpiper.net.tcp import dial
 from sandpiper.node.meeting import MAX_KNOCKS
-from sandpiper.wire.admission import Declined, decode_admission
+from sandpiper.wire.admission import Admitted, Asks, Declined, Unproven, decode_admission, encode_admission
 from sandpiper.wire.meeting import BRIDGE_TOKEN_BYTES, CrossWith, encode_code_signal
 from tests.neighbours import SECONDS, neighbour
-from tests.relayed import Relayed, friend
+from tests.relayed import Relayed, answering, friend, knock
 from tests.served import HOST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from sandpiper.wire.ids import PeerKey
@@ -35,6 +38,14 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayAddress]:
         served.unharmed()
 
 
+async def held(holds: Callable[[], object]) -> None:
+    for _ in range(500):
+        if holds():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it never came to that")
+
+
 async def test_joiners_who_come_to_no_bridge_keep_a_member_at_few_and_members_from_none(
     tmp_path: Path, relay: RelayAddress
 ) -> None:
@@ -42,16 +53,90 @@ async def test_joiners_who_come_to_no_bridge_keep_a_member_at_few_and_members_fr
         room, code = await alice.creates()
         async with neighbour(tmp_path, "bob", relays=(relay,)) as bob:
             await bob.types(f"/join {code.spoken}")
-        async with friend(relay) as liar:
-            liar.wish(lambda guest: guest.register(code.nameplate))
-            [answering] = (await liar.hears(Registered)).peers
-            for _ in range(5 * MAX_KNOCKS):
-                crossing = encode_code_signal(CrossWith(os.urandom(BRIDGE_TOKEN_BYTES)))
-                liar.wish(lambda guest, data=crossing: guest.signal(answering, data))  # type: ignore[misc]
+        async with AsyncExitStack() as liars:
+            there = ""
+            for _ in range(MAX_KNOCKS + 2):
+                liar = await liars.enter_async_context(friend(relay))
+                liar.wish(lambda guest: guest.register(code.nameplate))
+                peers = (await liar.hears(Registered)).peers
+                there = there or peers[0]
+                for _ in range(5):
+                    crossing = encode_code_signal(CrossWith(os.urandom(BRIDGE_TOKEN_BYTES)))
+                    liar.wish(lambda guest, data=crossing, to=there: guest.signal(to, data))  # type: ignore[misc]
             async with neighbour(tmp_path, "bob", relays=(relay,)) as bob:
                 await bob.until(lambda: bob.node.members(room))
             under: list[PeerKey | None] = [cross.peer for cross in alice.node._meetings._bridges.values()]
             assert under.count(None) == MAX_KNOCKS
+
+
+async def test_who_is_linked_already_and_comes_with_a_code_through_a_relay_is_lost_to_nobody(
+    tmp_path: Path, relay: RelayAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The member must not take the joiner's link for the better one while the joiner does not have it yet."""
+    monkeypatch.setattr(mesh, "SILENT_SECONDS", 0.2)
+    async with (
+        neighbour(tmp_path, "alice", relays=(relay,)) as alice,
+        neighbour(tmp_path, "bob", alice, relays=(relay,)) as bob,
+    ):
+        room, code = await alice.creates()
+        await bob.until(lambda: bob.node.linked() and alice.node.linked())
+        await asyncio.sleep(0.5)  # the link has been silent for longer than that
+        await bob.types(f"/join {code.spoken}")
+        for _ in range(60):  # longer than a link that was replaced is kept
+            await asyncio.sleep(0.05)
+        for one, other in ((alice, bob), (bob, alice)):
+            assert one.node.members(room) == (other.node.key,)
+            assert {notice.state for notice in one.heard(PeerChanged)} == {"linked"}
+
+
+async def test_who_asks_for_another_bridge_is_waited_for_at_that_one_and_the_code_is_free_for_it(
+    tmp_path: Path, relay: RelayAddress
+) -> None:
+    """As when its way to the first one failed: nobody will ever be there."""
+    async with neighbour(tmp_path, "alice", relays=(relay,)) as alice, friend(relay) as joiner:
+        room, code = await alice.creates()
+        [there] = await answering(joiner, code.nameplate, 1)
+        lost = encode_code_signal(CrossWith(os.urandom(BRIDGE_TOKEN_BYTES)))
+        joiner.wish(lambda guest: guest.signal(there, lost))
+        pipe = await knock(joiner, relay, there)
+        link = await secure_as_joiner(pipe, Identity(bytes(32)), code)
+        link.offer(encode_admission(Asks("bob")))
+        async with asyncio.timeout(SECONDS):
+            assert isinstance(decode_admission(await link.receive()), Admitted)
+        link.abort()
+        assert len(alice.node.roles(room)) == 2
+
+
+async def test_a_joiner_who_does_not_come_or_has_gone_keeps_no_code_busy(
+    tmp_path: Path, relay: RelayAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandpiper.node.door.COME_SECONDS", 0.5)
+    async with neighbour(tmp_path, "alice", relays=(relay,)) as alice:
+        _, code = await alice.creates()
+        [open_code] = alice.node._run.codes._open.values()
+        for leaves in (False, True):
+            async with friend(relay) as joiner:
+                [there] = await answering(joiner, code.nameplate, 1)
+                crossing = encode_code_signal(CrossWith(os.urandom(BRIDGE_TOKEN_BYTES)))
+                joiner.wish(lambda guest, data=crossing, to=there: guest.signal(to, data))  # type: ignore[misc]
+                await held(lambda: open_code.busy)
+                if not leaves:
+                    await held(lambda: not open_code.busy)
+            monkeypatch.setattr("sandpiper.node.door.COME_SECONDS", 60.0)
+            await held(lambda: not open_code.busy)
+
+
+async def test_who_comes_with_another_number_than_it_asked_with_gets_nowhere(
+    tmp_path: Path, relay: RelayAddress
+) -> None:
+    async with neighbour(tmp_path, "alice", relays=(relay,)) as alice, friend(relay) as joiner:
+        room, code = await alice.creates()
+        other = await alice.invites(room)
+        [there] = await answering(joiner, code.nameplate, 1)
+        pipe = await knock(joiner, relay, there)
+        with pytest.raises(Unproven):
+            await secure_as_joiner(pipe, Identity(bytes(32)), other)
+        assert not alice.heard(CodeTried), "it was no guess"
 
 
 async def test_who_proves_the_code_and_never_asks_is_hung_up_on(

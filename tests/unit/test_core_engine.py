@@ -50,6 +50,7 @@ from sandpiper.crypto.identity import Identity
 from sandpiper.crypto.rooms import direct_room, open_room, room_tag
 from sandpiper.crypto.signing import open_record, seal_record
 from sandpiper.errors import UsageError
+from sandpiper.wire.admission import Settled
 from sandpiper.wire.frames import (
     LINK_VERSION,
     Bye,
@@ -179,6 +180,33 @@ def test_a_link_that_takes_the_place_of_another_begins_anew(alice: Driver) -> No
     assert again[0].path == "direct"
 
 
+def test_a_link_that_takes_the_place_of_another_and_ends_before_it_says_hello_is_told_as_lost(alice: Driver) -> None:
+    alice.meets()
+    for _ in range(2):
+        alice.do(PeerUp(BOB.key, "direct"))
+    lost = alice.do(PeerDown(BOB.key, "gone"))
+    assert [(e.nick, e.state, e.path) for e in lost if isinstance(e, PeerChanged)] == [("bob", "lost", "direct")]
+    alice.do(PeerUp(BOB.key))
+    assert alice.do(PeerDown(BOB.key, "gone")) == [], "and only that"
+
+
+def test_who_has_just_been_let_in_is_told_heads_before_it_says_hello_and_is_there_when_it_does(alice: Driver) -> None:
+    first = alice.do(PeerUp(BOB.key, "relay", DEV))
+    assert kinds(first) == ["Hello", "Heads"]
+    assert alice.engine.members(DEV) == ()
+    assert alice.gets(Settled()) == []
+    assert kinds(alice.gets(hello())) == ["PeerChanged"], "heads are not told twice"
+    assert alice.engine.members(DEV) == (BOB.key,)
+    assert kinds(alice.do(PeerUp(BOB.key, "relay", open_room("left")))) == ["Hello"]
+
+
+def test_who_was_let_in_and_has_left_at_once_shares_nothing(alice: Driver) -> None:
+    alice.do(PeerUp(BOB.key, "relay", DEV))
+    alice.gets(hello(rooms=()))
+    assert alice.engine.members(DEV) == ()
+    assert sent(alice.do(Post(DEV, Text("to nobody")))) == []
+
+
 def test_frames_of_a_peer_without_a_link_have_no_effect(alice: Driver) -> None:
     assert alice.gets(Ping(1)) == []
 
@@ -194,7 +222,7 @@ def test_hello_must_come_first(alice: Driver, frame: LinkFrame) -> None:
 def test_pings_byes_and_unknown_frames_may_come_before_hello(alice: Driver) -> None:
     alice.do(PeerUp(BOB.key))
     assert alice.gets(Ping(7)) == [Send((BOB.key,), Pong(7))]
-    assert alice.gets(Pong(7)) == []
+    assert alice.gets(Pong(7)) == alice.gets(Settled()) == []
     assert alice.gets(UnknownFrame(99)) == [Refused(BOB.key, "unknown_frame", "a frame of unknown kind 99")]
     assert alice.gets(Bye("leaving")) == [Refused(BOB.key, "bye", "leaving")]
 

@@ -246,6 +246,24 @@ def test_around_midnight_two_who_meet_under_two_tags_go_to_one_bridge_each_time_
     assert len(desk.crossed[one]) == 3
 
 
+@pytest.mark.parametrize("way", ["we were away", "the tag is over"])
+def test_a_bridge_of_before_keeps_nobody_waiting_once_we_are_no_more_under_the_name_that_agreed_on_it(way: str) -> None:
+    desk = Rendezvous()
+    other = b"a" * 32
+    small, large = member(SMALL), member(LARGE, wanted=Wanted({TAG: ROOM, other: ROOM}))
+    one, _ = desk.enters(small), desk.enters(large)
+    assert len(desk.crossed[one]) == 1
+    if way == "we were away":
+        small.told(WHERE, Offline("gone", 0.0), desk.now)
+        desk.leaves(one)
+        again = desk.enters(small)
+    else:
+        small.want(WHERE, Wanted({other: ROOM}))
+        again = desk.enters(small, other)
+        desk.enters(large, other)
+    assert len(desk.crossed[one]) + len(desk.crossed[again]) == 2
+
+
 def test_a_link_that_only_the_smaller_key_believes_in_is_made_anew() -> None:
     desk = Rendezvous()
     small, large = member(SMALL), member(LARGE)

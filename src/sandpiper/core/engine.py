@@ -124,7 +124,7 @@ class Engine:
     def members(self, room: RoomId) -> tuple[PeerKey, ...]:
         """Linked peers that share `room`."""
         membership = self._rooms.get(room)
-        return membership.sync.members if membership else ()
+        return tuple(key for key in membership.sync.members if self._peers[key].greeted) if membership else ()
 
     def linked(self) -> tuple[PeerKey, ...]:
         """All linked peers that have said hello."""
@@ -195,7 +195,7 @@ class Engine:
         if key in self._peers:
             for membership in self._rooms.values():
                 out += membership.sync.part(key, now)
-        self._peers[key] = Linked(path, now)
+        self._peers[key] = Linked(path, now, self._peers.get(key))
         hello = Hello(LINK_VERSION, AGENT, self.nick, now.wall_ms, self._tags_for(key), self.status)
         out.append(Send((key,), hello))
         let_in = self._rooms.get(room) if room is not None else None
@@ -210,7 +210,7 @@ class Engine:
             out += membership.sync.part(key, now)
         if (direct := direct_room(self.key, key)) in self._rooms:
             self._forget_unused(direct)
-        if peer.greeted:
+        if peer.greeted or peer.told:
             out.append(PeerChanged(key, peer.nick, peer.status, "lost", peer.path, peer.skew_ms, reason))
         return out
 

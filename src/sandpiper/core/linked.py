@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 class Linked:
     """A linked peer, from its link's first moment."""
 
-    __slots__ = ("budget", "greeted", "nick", "path", "pushes", "skew_ms", "status", "tags", "vouched")
+    __slots__ = ("budget", "greeted", "nick", "path", "pushes", "skew_ms", "status", "tags", "told", "vouched")
 
-    def __init__(self, path: PathKind, now: Now) -> None:
+    def __init__(self, path: PathKind, now: Now, before: Linked | None = None) -> None:
+        """`before`: over the link whose place this one takes."""
         self.path = path
         self.greeted = False
-        self.nick = "nameless"
+        self.told: bool = before is not None and (before.greeted or before.told)  # as linked: its end is told, too
+        self.nick: str = before.nick if before is not None else "nameless"
         self.status = ""
         self.skew_ms = 0
         self.tags: frozenset[RoomTag] = frozenset()

@@ -158,7 +158,7 @@ class _Trying:
 
     def is_crossing(self, at: _Met) -> bool:
         """True when whoever speaks at this place has been told of the bridge. Under the same tag it has another name
-        once it has come back; under the other tag, around midnight, it has another name at all times.
+        once it has come back; under another tag (of another room; or around midnight) it has another name at all times.
         """
         now = self.crossing
         return now is not None and now.place == at.place and (now.tag != at.tag or now.name == at.name)
@@ -226,6 +226,7 @@ class Meeting:
             del self._own[key]
             for met in self._met.values():
                 met[:] = [one for one in met if (one.place, one.tag) != key]
+            self._uncross(lambda now, key=key: (now.place, now.tag) == key)  # type: ignore[misc]
         if (hellos := self._hellos.get(place)) is not None:
             hellos.waiting = {one: lost for one, lost in hellos.waiting.items() if one[0] in wanted.tags}
 
@@ -266,6 +267,7 @@ class Meeting:
                 self._hellos.pop(place, None)
                 for met in self._met.values():
                     met[:] = [one for one in met if one.place != place]
+                self._uncross(lambda now: now.place == place)
             case _:
                 pass
 
@@ -283,9 +285,13 @@ class Meeting:
             hellos.waiting = {one: lost for one, lost in hellos.waiting.items() if one[1] != peer}
         for met in self._met.values():
             met[:] = [one for one in met if (one.place, one.name) != (place, peer)]
+        self._uncross(lambda now: (now.place, now.name) == (place, peer))
+
+    def _uncross(self, over: Callable[[_Met], bool]) -> None:
+        """Nobody comes any more to bridges that were agreed with such names, or while we had another one there."""
         for trying in self._trying.values():
-            if (now := trying.crossing) is not None and (now.place, now.name) == (place, peer):
-                trying.crossing = None  # nobody comes to that bridge any more
+            if trying.crossing is not None and over(trying.crossing):
+                trying.crossing = None
 
     def _code_signal(self, place: str, wanted: Wanted, nameplate: str, peer: str, data: bytes) -> None:
         try:

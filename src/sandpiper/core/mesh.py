@@ -232,6 +232,11 @@ class Mesh:
         """Something came over the link to `peer`."""
         self._linked[peer].heard = now.mono
 
+    def heard_since(self, peer: PeerKey, mono: float) -> bool:
+        """True when something has come over the link to `peer` since then, or there is none."""
+        linked = self._linked.get(peer)
+        return linked is None or linked.heard > mono
+
     def lost(self, peer: PeerKey, now: Now) -> None:
         """The link to `peer` has ended: relink soon."""
         link = self._linked.pop(peer, None)

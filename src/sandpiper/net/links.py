@@ -7,12 +7,13 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from sandpiper.core.joining import ADMIT_SECONDS
 from sandpiper.core.keepalive import DOUBT_SECONDS, GONE_DOUBT_SECONDS, Due, Keepalive
 from sandpiper.errors import LinkError, LinkLost, RemoteProtocolError, SandpiperError
 from sandpiper.net.intake import Checked, Intake
 from sandpiper.net.secure import Unwanted, accept_secure, comes_with_code, dial_secure
 from sandpiper.net.tcp import TcpPipe, dial, host_of
-from sandpiper.wire.admission import LinkFrame, decode_link
+from sandpiper.wire.admission import LinkFrame, Settled, decode_link
 from sandpiper.wire.frames import Bye, Ping, Pong, encode_frame
 from sandpiper.wire.limits import HANDSHAKE_SECONDS
 
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 FRAMES_A_TURN = 32  # frames of one link that take effect before others have a turn
 MAX_LINKS = 200  # with files and beacons below the 256 open files that macOS grants
 RETIRED_SECONDS = 2.0  # a link stays open behind a better one: what it has on its way, its end too, is the later news
+OLDER_SECONDS, OLDER_LOOKS = 1.0, 50  # for a word over the older link of two to one peer, if it lives
 MAX_HANDSHAKES = 32  # strangers that have not proven who they are, at one time
 PLAIN_REFUSAL = (
     b'{"type":"error","text":"This is Sandpiper. It speaks the old p2pchat dialect only when started as p2pchat,'
@@ -340,6 +342,8 @@ class Links:
             link.offer(encode_frame(Bye("full", f"this peer has {MAX_LINKS} links already")))
             await link.close()
             return
+        if room is not None and peer in self._links and not await self._settled(link):
+            return
         doubted = self._keepalive.doubted(peer)
         if not self._mesh.keep(peer, self._now(), dialled=link.dialled, path=link.path, doubted=doubted):
             link.offer(encode_frame(Bye("duplicate")))
@@ -348,7 +352,7 @@ class Links:
         older = self._links.get(peer)
         self._links[peer] = link
         if older is not None:
-            self._retire(older, link, soon=room is not None)
+            self._retire(older, link)
         number = self._keepalive.up(peer, self._now(), brisk=link.path == "direct")
         self._changed()
         reason = "closed"
@@ -375,12 +379,31 @@ class Links:
                 self._changed()
                 self._events.link_down(peer, reason)
 
-    def _retire(self, older: Link, newer: Link, *, soon: bool) -> None:
-        """`newer` takes the place of `older`, at the other end at almost the same moment, or (`soon`) once that has
-        taken in what it needs for the room. Were a link closed at once then, or one over another path, its end could
-        come there before the new one has, and the peer would seem to be lost.
+    async def _settled(self, link: Link) -> bool:
+        """Wait until a joiner to whom there is a link already has all that it is given: both decide then which of the
+        two links stays, and must know alike whether the older one lives. If it does, the joiner has named the room on
+        it by now.
         """
-        if older in self._ending or (older.path == newer.path and not soon):
+        begun = self._now().mono
+        try:
+            async with asyncio.timeout(ADMIT_SECONDS):
+                settled = isinstance(decode_link(await link.receive()), Settled)
+            for _ in range(OLDER_LOOKS if settled else 0):
+                if self._mesh.heard_since(link.peer, begun):
+                    break
+                await asyncio.sleep(OLDER_SECONDS / OLDER_LOOKS)
+            if settled:
+                return True
+        except (LinkError, RemoteProtocolError, TimeoutError) as exc:
+            log.info("a joiner at %s was lost: %s", link.address, type(exc).__name__)
+        link.abort()
+        return False
+
+    def _retire(self, older: Link, newer: Link) -> None:
+        """`newer` takes the place of `older`, at the other end at almost the same moment. Were a link over another path
+        closed at once, its end could come there before the new one has, and the peer would seem to be lost.
+        """
+        if older in self._ending or older.path == newer.path:
             self._end(older, "duplicate", "")
         else:
             timer = asyncio.get_running_loop().call_later(RETIRED_SECONDS, self._send_off, older)

@@ -350,11 +350,12 @@ async def secure_as_member(
     already: bytes = b"",
     *,
     path: PathKind = "relay",
+    number: str = "",
     answered: Ahead | None = None,
 ) -> tuple[SecureLink, Attempt]:
     """The handshake of a member with whoever comes with a code; `already` was read from the pipe before, and `answered`
-    was said over it. The joiner is told why it is refused; the pipe is closed when it fails. The link is the joiner's:
-    nobody is admitted by it yet.
+    was said over it. With a `number`, that of no other nameplate. The joiner is told why it is refused; the pipe is
+    closed when it fails. The link is the joiner's: nobody is admitted by it yet.
 
     Raises:
         NotAdmitted: the joiner was refused; `wrong_code` when it did not know the words.
@@ -370,6 +371,8 @@ async def secure_as_member(
             asked = answered
             try:
                 nameplate = decode_opening(opening[1:])
+                if number and nameplate != number:
+                    raise HandshakeFailed("The other side comes with another number than it asked with.", code="number")
                 answered = answered or await ahead(answerer, nameplate)
             except NotAdmitted as exc:
                 pipe.write(PREAMBLE if asked is None else b"")
@@ -378,8 +381,6 @@ async def secure_as_member(
             if asked is None:
                 pipe.write(answered.said)
             attempt, pake, answer = answered
-            if nameplate != attempt.nameplate:
-                raise HandshakeFailed("The other side comes with another number than it has asked for.", code="number")
             proof = await _message(inbox, pipe)
             context = _framed(opening) + _framed(answer) + proof[:PAKE_BYTES]
             try:

@@ -78,7 +78,7 @@ class Door:
             if isinstance(exc, TimeoutError):
                 raise LinkTimeout("A joiner did not come to the bridge that it had asked for.") from exc
             raise
-        return await self.serve(pipe, path="relay", relay=relay, answered=answered)
+        return await self.serve(pipe, path="relay", relay=relay, number=nameplate, answered=answered)
 
     async def serve(
         self,
@@ -87,15 +87,16 @@ class Door:
         *,
         path: PathKind = "lan",
         relay: RelayAddress | None = None,
+        number: str = "",
         answered: Ahead | None = None,
     ) -> tuple[SecureLink, RoomId] | None:
         """The link to somebody who knew the code, ready for what all links carry, and the room that it was let into;
         None: it came to nothing, and the pipe is closed. `relay` is through which the joiner came; None: through none.
-        `answered` was said to it already. That the joiner says that it has all (`Settled`) is not waited for.
+        `number` and `answered` as for `secure_as_member`. That the joiner has all (`Settled`) is not waited for.
         """
         try:
             link, attempt = await secure_as_member(
-                pipe, self._identity, _Answering(self._run, relay), already, path=path, answered=answered
+                pipe, self._identity, _Answering(self._run, relay), already, path=path, number=number, answered=answered
             )
         except (LinkError, RemoteProtocolError, NotAdmitted) as exc:
             log.info("a joiner at %s got nowhere: %s", pipe.address, exc.code)

@@ -14,6 +14,7 @@ from sandpiper.config import Address
 from sandpiper.core.events import MemberChanged, PeerChanged, RoomChanged, Vouched
 from sandpiper.core.meeting import Answered, Coordinate, Cross, DialAt, Known, Meeting, Offered, Say, Unlinked, Wanted
 from sandpiper.core.private import PrivateRoom
+from sandpiper.core.rate import Bucket
 from sandpiper.core.rendezvous import (
     Came,
     CodeExpired,
@@ -57,6 +58,7 @@ MAX_ELSEWHERE = 3  # of these where only codes of others were given out, so that
 MAX_TAGS = 60  # at one rendezvous, which takes 64 rooms of a connection: the rest is for codes
 MAX_BRIDGES = 24  # to members, on their way at one time; the relay takes 64 halves of an address
 MAX_TO_ONE = 2  # of these to one member: the one that it waits at, and one more when it came back under another name
+ANEW_RATE, ANEW_BURST = 1.0, 8.0  # bridges a second for joiners in the place of one that they had asked for before
 MAX_KNOCKS = 8  # for joiners, besides: whoever knows a nameplate can ask for them
 MAX_ANSWERING = 128  # who say to answer for one code: as many as a rendezvous lets into a room
 LOOK_SECONDS = 60.0  # between two looks at which tags are those of today
@@ -84,7 +86,8 @@ class Meetings:
         self._changed = changed
         self._door = door
         self._places: dict[str, Place] = {}
-        self._bridges: dict[asyncio.Task[None], Cross] = {}
+        self._bridges: dict[asyncio.Task[bool], Cross] = {}
+        self._anew = Bucket(ANEW_RATE, ANEW_BURST, time.monotonic())
         self._waiting: set[bytes] = set()  # tokens of these to which the other side has not come yet
         self.mapping: MappedPorts | None = None
         """Our ports on the router; None: it is not asked for any."""
@@ -342,6 +345,7 @@ class Meetings:
                 if self.mapping is not None:
                     self.mapping.offline(place.name)
                 place.inside.clear()
+                self._wait_no_more(place)
                 for answering in place.sought.values():
                     answering.clear()
                 renewing, place.renewing = place.renewing, False
@@ -424,6 +428,10 @@ class Meetings:
 
     def _cross(self, cross: Cross) -> None:
         place = self._places.get(cross.place)
+        if place is not None and cross.peer is None and self._awaits(place, cross.name):
+            if not self._anew.take(time.monotonic()):
+                return
+            self._wait_no_more(place, cross.name)  # that joiner was not able to come to the one before
         under = [one.peer for one in self._bridges.values()]
         knocks, same = under.count(None), under.count(cross.peer)
         full = knocks >= MAX_KNOCKS if cross.peer is None else same >= MAX_TO_ONE or len(under) - knocks >= MAX_BRIDGES
@@ -435,19 +443,31 @@ class Meetings:
         self._waiting.add(cross.token)
         task.add_done_callback(self._over_now)
 
-    def _wait_no_more(self, place: Place, name: str) -> None:
-        """Whoever was to come to a bridge has gone from the rendezvous, and may be back there at once: no bridge that
-        waits for its old name takes the place of the next.
+    def _awaits(self, place: Place, name: str) -> list[asyncio.Task[bool]]:
+        """Bridges at which somebody with this name is waited for; no name: any member."""
+        return [
+            task
+            for task, cross in self._bridges.items()
+            if cross.place == place.name and cross.token in self._waiting
+            and (cross.name == name if name else cross.peer is not None)
+        ]  # fmt: skip
+
+    def _wait_no_more(self, place: Place, name: str = "") -> None:
+        """Whoever was to come to a bridge has gone from the rendezvous (or we have: then all members there), and may be
+        back there at once: no bridge that waits for its old name takes the place of the next.
         """
-        for task, cross in self._bridges.items():
-            if (cross.place, cross.name) == (place.name, name) and cross.token in self._waiting:
-                task.cancel()
+        for task in self._awaits(place, name):
+            task.cancel()
 
-    def _over_now(self, task: asyncio.Task[None]) -> None:
-        self._waiting.discard(self._bridges.pop(task).token)
+    def _over_now(self, task: asyncio.Task[bool]) -> None:
+        cross = self._bridges.pop(task)
+        self._waiting.discard(cross.token)
+        made = not task.cancelled() and task.exception() is None and task.result()
+        self._meeting.crossed(cross, time.monotonic(), made=made)
+        self._changed()
 
-    async def _over(self, place: Place, cross: Cross) -> None:
-        made = False
+    async def _over(self, place: Place, cross: Cross) -> bool:
+        """True: it has led to a link with a member."""
         pipe: BridgePipe | None = None
 
         async def bridge(first: bytes = b"") -> BridgePipe:
@@ -458,8 +478,8 @@ class Meetings:
 
         try:
             if cross.peer is not None:
-                made = await self._links.over_relay(await bridge(), cross.peer, dial=cross.dial)
-            elif (let_in := await self._door.across(cross.nameplate, place.relay, bridge)) is not None:
+                return await self._links.over_relay(await bridge(), cross.peer, dial=cross.dial)
+            if (let_in := await self._door.across(cross.nameplate, place.relay, bridge)) is not None:
                 self._links.adopt(*let_in)
         except (LinkError, RemoteProtocolError) as exc:
             log.info("no link over the relay %s: %s", place.shown, exc.sentence())
@@ -469,6 +489,4 @@ class Meetings:
             if pipe is not None:
                 pipe.abort()
             raise
-        finally:
-            self._meeting.crossed(cross, time.monotonic(), made=made)
-            self._changed()
+        return False
