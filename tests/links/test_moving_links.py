@@ -13,11 +13,17 @@ from sandpiper.net import links as links_module
 from sandpiper.net.secure import Unwanted, accept_secure, dial_secure
 from sandpiper.net.tcp import TcpPipe, dial, listen
 from sandpiper.testing.conformance import turns, until
+from sandpiper.wire.admission import Settled, encode_admission
+from sandpiper.wire.frames import Bye, encode_frame
+from sandpiper.wire.ids import RoomId
 from tests.links.test_links import HOST, LARGE, SMALL, Clock, Party, linked, pair, pass_time, running
 
 if TYPE_CHECKING:
     from sandpiper.core.events import PathKind
     from sandpiper.net.secure import SecureLink
+
+
+ROOM = RoomId(b"r" * 32)
 
 
 @pytest.fixture
@@ -82,6 +88,31 @@ async def test_a_link_over_the_relay_does_not_take_the_place_of_a_better_one_tha
             party.links.adopt(link)
         await linked(small, large)
         assert small.links.get(LARGE.key) is best
+
+
+@pytest.mark.parametrize("end", ["says that it has all", "says something else", "is gone", "we leave"])
+async def test_a_joiner_who_is_linked_already_is_waited_for_until_it_has_its_admission(clock: Clock, end: str) -> None:
+    small, large = pair(clock)
+    async with running(small, large):
+        await joined(small, large, "relay")
+        older = large.links.get(SMALL.key)
+        theirs, ours = await made("direct")
+        large.links.adopt(ours, ROOM)
+        await turns(20)
+        assert large.links.get(SMALL.key) is older, "it may be reading still"
+        if end == "says that it has all":
+            theirs.offer(encode_admission(Settled()))
+            small.links.adopt(theirs)
+            await until(lambda: large.links.get(SMALL.key) is ours, "the new link")
+            assert large.downs == []
+        elif end != "we leave":
+            if end == "is gone":
+                theirs.abort()
+            else:
+                theirs.offer(encode_frame(Bye("no")))
+            await until(lambda: not large.links._settling, "the end of that")
+            assert large.links.get(SMALL.key) is older
+    theirs.abort()
 
 
 @pytest.mark.parametrize("doubted", [True, False])

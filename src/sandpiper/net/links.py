@@ -111,6 +111,7 @@ class Links:
         """Who lets in callers with a code."""
         self._links: dict[PeerKey, Link] = {}
         self._ending: dict[Link, str] = {}  # links that we have closed and whose tasks have not ended yet, and why
+        self._settling: set[Link] = set()  # of joiners who are linked already
         self._retired: dict[Link, asyncio.TimerHandle] = {}  # better ones have taken their places; nothing counts there
         self._keepalive = Keepalive()
         self._strangers: dict[asyncio.Task[None], Pipe] = {}
@@ -203,6 +204,8 @@ class Links:
         links = list(self._links.values())
         for link in tuple(self._retired):
             self._retired.pop(link).cancel()
+            link.abort()
+        for link in self._settling:
             link.abort()
         for link in links:
             link.offer(encode_frame(Bye("leaving")))
@@ -385,6 +388,7 @@ class Links:
         it by now.
         """
         begun = self._now().mono
+        self._settling.add(link)
         try:
             async with asyncio.timeout(ADMIT_SECONDS):
                 settled = isinstance(decode_link(await link.receive()), Settled)
@@ -392,10 +396,12 @@ class Links:
                 if self._mesh.heard_since(link.peer, begun):
                     break
                 await asyncio.sleep(OLDER_SECONDS / OLDER_LOOKS)
-            if settled:
+            if settled and not self._closing:
                 return True
         except (LinkError, RemoteProtocolError, TimeoutError) as exc:
             log.info("a joiner at %s was lost: %s", link.address, type(exc).__name__)
+        finally:
+            self._settling.discard(link)
         link.abort()
         return False
 
