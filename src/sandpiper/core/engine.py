@@ -351,7 +351,7 @@ class Engine:
 
     def admission(self, effects: Iterable[AdmissionEffect]) -> list[Effect]:
         """What the codes want done, with members told over their links."""
-        return carried(effects, self.members)
+        return carried(effects, lambda room: self._rooms[room].sync.members if room in self._rooms else ())
 
     def _enter_private(self, event: EnterPrivate, now: Now) -> list[Effect]:
         membership = self._rooms.get(event.room)
