@@ -67,7 +67,13 @@ def rooms(stage: Stage) -> list[RoomId]:
 
 
 async def opens(play: Play, dialog: type[Dialog[Any]]) -> None:
-    await play.until(lambda: isinstance(play.app.screen, dialog), dialog.__name__)
+    """It is there, and painted: before that no key that writes is taken."""
+
+    def painted() -> bool:
+        screen = play.app.screen
+        return isinstance(screen, dialog) and screen._shown_at is not None
+
+    await play.until(painted, dialog.__name__)
 
 
 def lines(stage: Stage, room: RoomId, count: int, what: str = "line") -> list[Message]:
