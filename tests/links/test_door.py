@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sandpiper.core import admission, mesh
+from sandpiper.core import admission
 from sandpiper.core.admission import CodeTried
 from sandpiper.core.events import PeerChanged
+from sandpiper.core.mesh import SILENT_SECONDS
 from sandpiper.core.rendezvous import Registered
 from sandpiper.crypto.identity import Identity
 from sandpiper.net.relays import RelayAddress, parse_relay
 from sandpiper.net.secure import secure_as_joiner
 from sandpiper.net.tcp import dial
 from sandpiper.node.meeting import MAX_KNOCKS
+from sandpiper.testing.conformance import until
 from sandpiper.wire.admission import Admitted, Asks, Declined, Unproven, decode_admission, encode_admission
 from sandpiper.wire.meeting import BRIDGE_TOKEN_BYTES, CrossWith, encode_code_signal
 from tests.neighbours import SECONDS, neighbour
@@ -25,7 +27,7 @@ from tests.relayed import Relayed, answering, friend, knock
 from tests.served import HOST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from sandpiper.wire.ids import PeerKey
@@ -36,14 +38,6 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RelayAddress]:
     with Relayed(tmp_path_factory.mktemp("relay")) as served:
         yield parse_relay(f"{HOST}:{served.port}")
         served.unharmed()
-
-
-async def held(holds: Callable[[], object]) -> None:
-    for _ in range(500):
-        if holds():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("it never came to that")
 
 
 async def test_joiners_who_come_to_no_bridge_keep_a_member_at_few_and_members_from_none(
@@ -70,22 +64,21 @@ async def test_joiners_who_come_to_no_bridge_keep_a_member_at_few_and_members_fr
 
 
 async def test_who_is_linked_already_and_comes_with_a_code_through_a_relay_is_lost_to_nobody(
-    tmp_path: Path, relay: RelayAddress, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, relay: RelayAddress
 ) -> None:
     """The member must not take the joiner's link for the better one while the joiner does not have it yet."""
-    monkeypatch.setattr(mesh, "SILENT_SECONDS", 0.2)
     async with (
         neighbour(tmp_path, "alice", relays=(relay,)) as alice,
         neighbour(tmp_path, "bob", alice, relays=(relay,)) as bob,
     ):
         room, code = await alice.creates()
         await bob.until(lambda: bob.node.linked() and alice.node.linked())
-        await asyncio.sleep(0.5)  # the link has been silent for longer than that
-        await bob.types(f"/join {code.spoken}")
-        for _ in range(60):  # longer than a link that was replaced is kept
-            await asyncio.sleep(0.05)
         for one, other in ((alice, bob), (bob, alice)):
-            assert one.node.members(room) == (other.node.key,)
+            one.node._mesh._linked[other.node.key].heard -= 2 * SILENT_SECONDS  # nothing was said for so long
+        await bob.types(f"/join {code.spoken}")
+        for one, other in ((alice, bob), (bob, alice)):
+            await one.until(lambda one=one, other=other: one.node.members(room) == (other.node.key,))  # type: ignore[misc]
+        for one in (alice, bob):
             assert {notice.state for notice in one.heard(PeerChanged)} == {"linked"}
 
 
@@ -119,11 +112,11 @@ async def test_a_joiner_who_does_not_come_or_has_gone_keeps_no_code_busy(
                 [there] = await answering(joiner, code.nameplate, 1)
                 crossing = encode_code_signal(CrossWith(os.urandom(BRIDGE_TOKEN_BYTES)))
                 joiner.wish(lambda guest, data=crossing, to=there: guest.signal(to, data))  # type: ignore[misc]
-                await held(lambda: open_code.busy)
+                await until(lambda: open_code.busy, "an attempt")
                 if not leaves:
-                    await held(lambda: not open_code.busy)
+                    await until(lambda: not open_code.busy, "its end")
             monkeypatch.setattr("sandpiper.node.door.COME_SECONDS", 60.0)
-            await held(lambda: not open_code.busy)
+            await until(lambda: not open_code.busy, "its end")
 
 
 async def test_who_comes_with_another_number_than_it_asked_with_gets_nowhere(

@@ -226,7 +226,7 @@ class Meeting:
             del self._own[key]
             for met in self._met.values():
                 met[:] = [one for one in met if (one.place, one.tag) != key]
-            self._uncross(lambda now, key=key: (now.place, now.tag) == key)  # type: ignore[misc]
+        self._uncross()
         if (hellos := self._hellos.get(place)) is not None:
             hellos.waiting = {one: lost for one, lost in hellos.waiting.items() if one[0] in wanted.tags}
 
@@ -267,7 +267,7 @@ class Meeting:
                 self._hellos.pop(place, None)
                 for met in self._met.values():
                     met[:] = [one for one in met if one.place != place]
-                self._uncross(lambda now: now.place == place)
+                self._uncross()
             case _:
                 pass
 
@@ -285,12 +285,12 @@ class Meeting:
             hellos.waiting = {one: lost for one, lost in hellos.waiting.items() if one[1] != peer}
         for met in self._met.values():
             met[:] = [one for one in met if (one.place, one.name) != (place, peer)]
-        self._uncross(lambda now: (now.place, now.name) == (place, peer))
+        self._uncross()
 
-    def _uncross(self, over: Callable[[_Met], bool]) -> None:
-        """Nobody comes any more to bridges that were agreed with such names, or while we had another one there."""
-        for trying in self._trying.values():
-            if trying.crossing is not None and over(trying.crossing):
+    def _uncross(self) -> None:
+        """Nobody comes any more to a bridge that was agreed under a name which is not there any more."""
+        for key, trying in self._trying.items():
+            if trying.crossing not in self._met.get(key, ()):
                 trying.crossing = None
 
     def _code_signal(self, place: str, wanted: Wanted, nameplate: str, peer: str, data: bytes) -> None:
