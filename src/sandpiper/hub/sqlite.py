@@ -249,12 +249,12 @@ class SqliteHistory(History):
         writer = self._writer
         if not writer.is_alive() and not writer.ident:
             writer.start()  # it was never loaded: let it close the file well
+        # Readers first: the last connection to close folds the WAL into the file, and they may not write to it.
+        await self._pages.aclose()
+        await self._search.aclose()
         writer.ending.set()
         writer.hurry.set()
         writer.awake.set()
-        # Readers first: the last connection to close folds the WAL into the file.
-        await self._pages.aclose()
-        await self._search.aclose()
         await asyncio.to_thread(writer.join)
         self._release()
         self._lock.release()

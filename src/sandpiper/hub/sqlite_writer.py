@@ -177,12 +177,12 @@ class Writer(threading.Thread):
         if any(type(item) is KeptRoom for item in items):
             self._upkeep.rooms_changed()
         self._note_left_out()
+        if self.problem is not None:  # before it shows that nothing waits
+            log.warning("the hub's history can be written again")
+            self.problem = None
         self.settled += len(self._taken)
         self.done_bytes += sum(weight for weight, _ in self._taken)
         self._taken = []
-        if self.problem is not None:
-            log.warning("the hub's history can be written again")
-            self.problem = None
         self._told()
         return True
 
