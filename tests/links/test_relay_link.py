@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -254,6 +254,39 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Way]:
     return ways
 
 
+async def test_a_lost_first_packet_costs_less_than_tcp_waits_before_it_sends_another(
+    relay: Relayed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    connect, dials = loop.sock_connect, 0
+
+    async def loses_the_first(sock: socket.socket, where: Any) -> None:
+        nonlocal dials
+        dials += 1
+        if dials == 1:
+            await asyncio.Event().wait()
+        await connect(sock, where)
+
+    monkeypatch.setattr(loop, "sock_connect", loses_the_first)
+    way = await open_way(address(relay))
+    assert dials == 2
+    way.pipe.abort()
+
+
+async def test_a_relay_that_refuses_is_not_dialled_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    dials = 0
+
+    async def refuses(_sock: socket.socket, _where: Any) -> None:
+        nonlocal dials
+        dials += 1
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", refuses)
+    with pytest.raises(DialFailed, match="nothing listens there"):
+        await open_way(parse_relay(f"{HOST}:1"))
+    assert dials == 1
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_bridge_takes_the_connection_that_waits_for_it_and_says_the_first_words_at_once(
     relay: Relayed, kind: str, opened: list[Way]
@@ -271,6 +304,15 @@ async def test_a_bridge_takes_the_connection_that_waits_for_it_and_says_the_firs
         assert len(opened) == 2, "no third one was made for it"
         near.abort()
         far.abort()
+
+
+async def test_a_bridge_that_is_wanted_before_there_is_a_connection_has_its_own_as_soon_as_there_is_one(
+    relay: Relayed, opened: list[Way]
+) -> None:
+    async with friend(address(relay)) as one:
+        one.link.prepare()
+        assert not opened
+        await until(lambda: len(opened) == 1, "the spare connection")
 
 
 async def test_a_connection_that_died_while_it_waited_costs_no_bridge(relay: Relayed, opened: list[Way]) -> None:

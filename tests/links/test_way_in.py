@@ -14,21 +14,24 @@ import pytest
 
 from sandpiper.core import joining
 from sandpiper.core.admission import CodeTried
+from sandpiper.core.events import Accepted
+from sandpiper.core.limits import RECENT
 from sandpiper.core.rendezvous import Came, Introduced, Registered, RoomMade, SignalCame
 from sandpiper.crypto.codes import Code
 from sandpiper.crypto.handshake import PREAMBLE
 from sandpiper.crypto.pake import ENTROPY_BYTES, Pake, Secret
-from sandpiper.errors import LinkError, UsageError
+from sandpiper.errors import LinkError, RemoteProtocolError, UsageError
 from sandpiper.net.link import Pipe
 from sandpiper.net.relays import NoRelay, RelayAddress, parse_relay
 from sandpiper.net.rendezvous import bridge
-from sandpiper.net.secure import SecureLink
+from sandpiper.net.secure import SecureLink, knocking
 from sandpiper.net.tcp import dial, listen
 from sandpiper.node import moment, wayin
 from sandpiper.wire.admission import CODE_ID_BYTES, NotAdmitted, encode_answer, encode_refusal
+from sandpiper.wire.frames import Fetch, Want, decode_frame
 from sandpiper.wire.limits import MAX_BATCH_RECORDS
 from sandpiper.wire.meeting import Answers, CrossWith, decode_code_signal, encode_code_signal
-from sandpiper.wire.records import Admit
+from sandpiper.wire.records import Admit, Text
 from tests.neighbours import neighbour, refused
 from tests.relayed import Relayed, free_port, friend, no_proxy
 from tests.served import HOST
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sandpiper.net.tcp import TcpPipe
+    from sandpiper.wire.frames import AnyFrame
+    from sandpiper.wire.ids import RoomId
     from tests.neighbours import Neighbour
     from tests.relayed import Friend
 
@@ -55,6 +60,12 @@ def same_number(one: Neighbour, code: Code) -> None:
     assert one.page.room is not None
     other = Code(code.nameplate, ("zebra", "zebra"))
     run.admission(run.codes.issue(other, one.page.room, os.urandom(CODE_ID_BYTES), moment()))
+
+
+def answers_for(one: Neighbour, room: RoomId, code: Code, relay: RelayAddress) -> None:
+    """It is at the relay under the number of this code from now on."""
+    run, newest = one.node._run, one.private(room).roster.acts.newest()
+    run.admission(run.codes.issue(code, room, os.urandom(CODE_ID_BYTES), moment(), relay=relay.spelled, after=newest))
 
 
 # ---------------------------------------------------------------- strangers
@@ -289,15 +300,8 @@ async def test_a_number_that_a_relay_does_not_know_yet_is_waited_for(tmp_path: P
         neighbour(tmp_path, "bob", relays=(relay,)) as bob,
     ):
         room, _ = await alice.creates()
-        code, run = Code("87654321", ("maple", "river")), alice.node._run
-
-        def comes_back() -> None:
-            newest = alice.private(room).roster.acts.newest()
-            run.admission(
-                run.codes.issue(code, room, os.urandom(CODE_ID_BYTES), moment(), relay=relay.spelled, after=newest)
-            )
-
-        asyncio.get_running_loop().call_later(wayin.LAN_SECONDS * 1.3, comes_back)
+        code = Code("87654321", ("maple", "river"))
+        asyncio.get_running_loop().call_later(wayin.LAN_SECONDS * 1.3, answers_for, alice, room, code, relay)
         await bob.types(f"/join {code.spoken}")
         assert bob.page.room == room
 
@@ -345,6 +349,103 @@ async def test_a_join_does_not_outlive_its_time_at_a_bridge_where_nobody_comes(
         begun = asyncio.get_running_loop().time()
         assert (await going).exit_code == 6
         assert asyncio.get_running_loop().time() - begun < wayin.BRIDGE_SECONDS
+
+
+# ---------------------------------------------------------------- ahead of an answer
+
+
+@asynccontextmanager
+async def alone(relay: RelayAddress) -> AsyncIterator[tuple[Friend, str]]:
+    """Somebody under a number, and the number. It says nothing."""
+    async with friend(relay) as somebody:
+        somebody.wish(lambda guest: guest.create_room())
+        number = (await somebody.hears(RoomMade)).code
+        somebody.wish(lambda guest: guest.register(number))
+        await somebody.hears(Registered)
+        yield somebody, number
+
+
+async def test_whoever_is_alone_under_a_number_is_asked_to_a_bridge_before_it_has_answered(
+    tmp_path: Path, relay: RelayAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "JOIN_SECONDS", 5.0)
+    async with alone(relay) as (somebody, number), neighbour(tmp_path, "bob", relays=(relay,)) as bob:
+        going = asyncio.create_task(refused(LinkError, bob, f"/join pine-ocean-{number}"))
+        asked = decode_code_signal((await somebody.hears(SignalCame)).data)
+        assert isinstance(asked, CrossWith)
+        way = await bridge(relay, asked.token, no_proxy)
+        assert await way.read() == knocking(number)
+        await going
+        with contextlib.suppress(LinkError):
+            assert await way.read() == b"", "no word more, and nothing left open"
+        way.abort()
+
+
+async def test_whoever_is_alone_under_a_number_and_says_nothing_keeps_nobody_from_who_comes_later(
+    tmp_path: Path, relay: RelayAddress
+) -> None:
+    async with (
+        alone(relay) as (somebody, number),
+        neighbour(tmp_path, "alice", relays=(relay,)) as alice,
+        neighbour(tmp_path, "bob", relays=(relay,)) as bob,
+    ):
+        room, _ = await alice.creates()
+        going = asyncio.create_task(bob.types(f"/join pine-ocean-{number}"))
+        await somebody.hears(SignalCame)
+        begun = asyncio.get_running_loop().time()
+        answers_for(alice, room, Code(number, ("pine", "ocean")), relay)
+        await going
+        assert bob.page.room == room
+        assert asyncio.get_running_loop().time() - begun < wayin.BRIDGE_SECONDS
+
+
+@pytest.fixture
+def offered(monkeypatch: pytest.MonkeyPatch) -> list[AnyFrame]:
+    """What anybody says over its links."""
+    frames: list[AnyFrame] = []
+    offer = SecureLink.offer
+
+    def noting(self: SecureLink, frame: bytes) -> bool:
+        with contextlib.suppress(RemoteProtocolError):
+            frames.append(decode_frame(frame))
+        return offer(self, frame)
+
+    monkeypatch.setattr(SecureLink, "offer", noting)
+    return frames
+
+
+async def test_a_short_history_and_the_first_words_of_whoever_comes_are_there_before_anybody_asks(
+    tmp_path: Path, relay: RelayAddress, offered: list[AnyFrame]
+) -> None:
+    async with (
+        neighbour(tmp_path, "alice", relays=(relay,)) as alice,
+        neighbour(tmp_path, "bob", relays=(relay,)) as bob,
+    ):
+        room, code = await alice.creates()
+        for n in range(3):
+            alice.node.post(room, Text(f"word {n}"))
+        await bob.types(f"/join {code.spoken}")
+        bob.node.post(room, Text("hello"))
+        await bob.until(lambda: texts(bob) == ["hello", "word 0", "word 1", "word 2"])
+        await alice.until(lambda: texts(alice)[-1] == "hello")
+        assert not [frame for frame in offered if isinstance(frame, Want | Fetch)]
+
+
+async def test_a_long_history_is_asked_for(tmp_path: Path, relay: RelayAddress, offered: list[AnyFrame]) -> None:
+    async with (
+        neighbour(tmp_path, "alice", relays=(relay,)) as alice,
+        neighbour(tmp_path, "bob", relays=(relay,)) as bob,
+    ):
+        room, code = await alice.creates()
+        for n in range(RECENT):
+            alice.node.post(room, Text(f"word {n}"))
+        await bob.types(f"/join {code.spoken}")
+        await bob.until(lambda: len(texts(bob)) == RECENT)
+        assert [frame for frame in offered if isinstance(frame, Want)]
+
+
+def texts(one: Neighbour) -> list[str]:
+    return [n.record.body.text for n in one.heard(Accepted) if isinstance(n.record.body, Text)]
 
 
 # ---------------------------------------------------------------- twice

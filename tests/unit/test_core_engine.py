@@ -200,6 +200,22 @@ def test_who_has_just_been_let_in_is_told_heads_before_it_says_hello_and_is_ther
     assert kinds(alice.do(PeerUp(BOB.key, "relay", open_room("left")))) == ["Hello"]
 
 
+@pytest.mark.parametrize(("records", "given"), [(1, True), (RECENT, True), (RECENT + 1, False)])
+def test_who_has_just_been_let_in_is_given_a_short_history_and_asks_for_a_long_one(
+    alice: Driver, records: int, given: bool
+) -> None:
+    for n in range(records - 1):  # the first brings our nick along
+        alice.do(Post(DEV, Text(f"{n}")))
+    if records == 1:
+        alice.do(Post(DEV, Profile("alice", "")))
+    first = alice.do(PeerUp(BOB.key, "relay", DEV))
+    served = [effect for effect in first if isinstance(effect, Serve)]
+    assert [(one.peer, len(one.places), one.answer) for one in served] == (
+        [(BOB.key, records, WANTED)] if given else []
+    )
+    assert kinds(first)[-1] == "Heads", "when it hears of them it has them"
+
+
 def test_who_was_let_in_and_has_left_at_once_shares_nothing(alice: Driver) -> None:
     alice.do(PeerUp(BOB.key, "relay", DEV))
     alice.gets(hello(rooms=()))

@@ -196,10 +196,10 @@ class Engine:
             for membership in self._rooms.values():
                 out += membership.sync.part(key, now)
         self._peers[key] = Linked(path, now, self._peers.get(key))
-        hello = Hello(LINK_VERSION, AGENT, self.nick, now.wall_ms, self._tags_for(key), self.status)
-        out.append(Send((key,), hello))
+        out.append(Send((key,), Hello(LINK_VERSION, AGENT, self.nick, now.wall_ms, self._tags_for(key), self.status)))
         let_in = self._rooms.get(room) if room is not None else None
-        return [*out, *self._begin(let_in, key, now)] if let_in and self._shared(let_in.room, key) else out
+        shared = let_in is not None and self._shared(let_in.room, key)
+        return [*out, *self._begin(let_in, key, now, newcomer=True)] if let_in and shared else out
 
     def _peer_down(self, key: PeerKey, reason: str, now: Now) -> list[Effect]:
         peer = self._peers.pop(key, None)
@@ -278,9 +278,9 @@ class Engine:
                 out += self._begin(membership, key, now)
         return out
 
-    def _begin(self, membership: Membership, key: PeerKey, now: Now) -> list[Effect]:
-        """Share a room with a linked member."""
-        shared = membership.sync.join(key)
+    def _begin(self, membership: Membership, key: PeerKey, now: Now, *, newcomer: bool = False) -> list[Effect]:
+        """Share a room with a linked member; `newcomer`: whom we have just let in."""
+        shared = membership.sync.join(key, newcomer=newcomer)
         if not isinstance(membership.room, PrivateRoom):
             return shared
         return [*shared, *membership.untold(key), *self.admission(self.codes.linked(key, membership.room.id, now))]
@@ -368,6 +368,7 @@ class Engine:
         kept: list[Effect] = [Enact(record) for record in room.enacted()]
         joined = self._join(room, now) if membership is None else membership.saved(joined=True)[:1]
         membership = self._rooms[event.room]
+        membership.sync.giver = event.by
         out = [*joined, *kept]
         if genesis is not None and genesis.author == self.key and not room.head_seq(self.key):
             out += membership.place(genesis, None, now, history=False)
@@ -451,8 +452,7 @@ class Engine:
     def _hello(self, key: PeerKey, peer: Linked, frame: Hello, now: Now) -> list[Effect]:
         if frame.version != LINK_VERSION:
             return [Hangup(key, "version", f"this peer speaks version {LINK_VERSION} of the link protocol")]
-        peer.greeted = True
-        peer.nick, peer.status = clean_nick(frame.nick), clean_status(frame.status)
+        peer.greeted, peer.nick, peer.status = True, clean_nick(frame.nick), clean_status(frame.status)
         peer.skew_ms = frame.time - now.wall_ms
         return [self._linked(key, peer), *self._share(key, frame.rooms, now)]
 

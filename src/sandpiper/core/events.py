@@ -91,6 +91,8 @@ class EnterPrivate(Struct, frozen=True):
     """The room's password, stretched; empty: it has none."""
     relay: str = ""
     """Where its members meet, beside the relays of the settings."""
+    by: PeerKey | None = None
+    """Who let us in."""
 
 
 class LeaveRoom(Struct, frozen=True):

@@ -224,6 +224,11 @@ class Introduced:
             if self._open:
                 self._say(LeaveRoom(**_named(room)))
 
+    def others(self, room: RoomName) -> frozenset[str]:
+        """Who is in a room besides us, by the names that they have while they and we are connected."""
+        wanted = self._rooms.get(room)
+        return frozenset(wanted.peers or ()) if wanted is not None else frozenset()
+
     def look_up(self, room: RoomName) -> None:
         """Ask who is there."""
         self._ask(LookupRoom(**_named(room)))

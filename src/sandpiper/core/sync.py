@@ -18,6 +18,7 @@ from sandpiper.core.limits import (
     HEADS_DELAY_A_PEER,
     MAX_CLAIMS,
     MAX_DELIVERY_NOTICES,
+    MAX_PUSHED,
     PASS_OVER_SECONDS,
     RECENT,
     SYNC_SECONDS,
@@ -68,6 +69,8 @@ class Sync:
 
     def __init__(self, room: Room, me: PeerKey, rng: random.Random, now: Now) -> None:
         self.room = room
+        self.giver: PeerKey | None = None
+        """Who has just let us in, and may give us a short history before we ask."""
         self._me = me
         self._rng = rng
         self._members: dict[PeerKey, _Member] = {}
@@ -102,14 +105,25 @@ class Sync:
 
     # ------------------------------------------------------------ members come and go
 
-    def join(self, peer: PeerKey) -> list[Effect]:
-        """`peer` is linked and shares the room: tell it all heads."""
+    def join(self, peer: PeerKey, *, newcomer: bool = False) -> list[Effect]:
+        """`peer` is linked and shares the room: tell it all heads. A `newcomer`, whom we have let in, would ask for all
+        of a short history; and whoever has let us in, for the little that we have said by now: that goes unasked.
+        """
         member = self._members[peer] = _Member()
         member.begins = self.room.begins(peer)
+        given: list[Effect] = []
+        if newcomer and 0 < len(self.room.newest(RECENT + 1, member.begins)) <= RECENT:
+            given = self.want(peer, Want(self.room.id, ()))
+        elif peer == self.giver:
+            self.giver, member.owes = None, MAX_ANSWER_FRAMES
+            if (last := self.room.head_seq(self._me)) <= MAX_PUSHED:
+                member.sent = last
+                mine = tuple((self._me, seq) for seq in range(1, last + 1))
+                given = [Serve(peer, self.room.id, mine, (), PUSHED)] if mine else []
         own = self.room.logs.get(self._me)
         member.mine = member.never = own.from_clock(member.begins) - 1 if own is not None and member.begins else 0
         self._changed = True
-        return [*self._heads_to((peer,), self.room.heads(), full=True)]
+        return [*given, *self._heads_to((peer,), self.room.heads(), full=True)]
 
     def reconsider(self, now: Now) -> list[Effect]:
         """Who may write here has changed: what was of no use may be wanted now."""

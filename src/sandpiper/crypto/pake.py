@@ -57,6 +57,11 @@ def stretch(password: str, salt: bytes) -> bytes:
     return kdf.derive(unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass"))
 
 
+def load() -> None:
+    """Have ready what the first exchange of a process would take some 40 ms for; on a thread, as exchanges are."""
+    import spake2  # noqa: F401  (it computes its points when it is imported)
+
+
 class Pake:
     """One side of one exchange; some 10 ms of computing at its beginning and at its end.
 
@@ -68,7 +73,7 @@ class Pake:
     def __init__(self, secret: Secret, nameplate: str, *, joiner: bool, entropy: bytes) -> None:
         if len(entropy) != ENTROPY_BYTES:
             raise ValueError(f"an exchange takes {ENTROPY_BYTES} random bytes")
-        # Only here, where somebody joins: the library computes its points when it is imported, some 100 ms.
+        # Only here, where somebody joins: see `load`.
         import spake2
 
         side = spake2.SPAKE2_A if joiner else spake2.SPAKE2_B

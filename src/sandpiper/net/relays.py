@@ -191,8 +191,11 @@ async def _dial(host: str, port: int, local_port: int) -> socket.socket:
 
         return go
 
+    # An only address is dialled again when it has not answered for a moment: TCP itself waits a second before it sends
+    # a lost first packet again (RFC 6298, section 2).
+    alike = len(ordered) == 1 and not local_port
     try:
-        return await first_of([way(*one) for one in ordered], socket.socket.close)
+        return await first_of([way(*one) for one in ordered * (1 + alike)], socket.socket.close, alike=alike)
     except AllFailed as exc:
         raise exc.reasons[0] if exc.reasons else exc from None
 

@@ -255,6 +255,7 @@ class RendezvousLink:
         self._timer: asyncio.TimerHandle | None = None
         self._opening: asyncio.Future[tuple[RelayAddress, Way]] | None = None
         self._spare: _Spare | None = None
+        self._spare_wanted = False  # as soon as there is a connection
         self._spares = Bucket(SPARE_RATE, SPARE_BURST, self._loop.time())
         self._hung_up = ""
 
@@ -312,9 +313,13 @@ class RendezvousLink:
         return await bridge(relay, token, self._proxies, first=first)
 
     def prepare(self) -> None:
-        """A bridge may be wanted in a moment: connect for it already, which takes one round trip, or two with TLS."""
+        """A bridge may be wanted in a moment: connect for it already (as soon as we are connected at all), which takes
+        one round trip, or two with TLS.
+        """
         if self.way is None or self.relay is None or self._stopping.is_set():
+            self._spare_wanted = True
             return
+        self._spare_wanted = False
         there = self._spare is not None and not self._spare.dropped
         if not there and self._spares.take(self._loop.time()):
             self._spare = _Spare(self.relay, self._proxies)
@@ -369,6 +374,8 @@ class RendezvousLink:
                 self.problem = None
                 self.guest.connected(self._loop.time())
                 self.carry_out()
+                if self._spare_wanted:
+                    self.prepare()
                 lines = Lines(self.way.pipe)
                 while not self._hung_up:
                     self.guest.heard(await lines.read(), self._loop.time())

@@ -283,18 +283,36 @@ async def knock(pipe: Pipe, nameplate: str, *, said: bool = False) -> Knock:
     return Knock(pipe, inbox, _opening(nameplate), answer, until)
 
 
+async def joiners_half(code: Code) -> Pake:
+    """What `prove` shows of a code, if the room has no password; to be had while nobody waits for it. For one try."""
+    return await _pake(Secret(code.words), code.nameplate, joiner=True)
+
+
 async def secure_as_joiner(
-    pipe: Pipe, identity: Identity, code: Code, password: str = "", *, path: PathKind = "relay", said: bool = False
+    pipe: Pipe,
+    identity: Identity,
+    code: Code,
+    password: str = "",
+    *,
+    path: PathKind = "relay",
+    said: bool = False,
+    half: Pake | None = None,
 ) -> SecureLink:
     """The handshake of whoever has a code: `knock` (`said` as there), then `prove`, whose errors it raises."""
-    return await prove(await knock(pipe, code.nameplate, said=said), identity, code, password, path=path)
+    return await prove(await knock(pipe, code.nameplate, said=said), identity, code, password, path=path, half=half)
 
 
 async def prove(
-    knocked: Knock, identity: Identity, code: Code, password: str = "", *, path: PathKind = "relay"
+    knocked: Knock,
+    identity: Identity,
+    code: Code,
+    password: str = "",
+    *,
+    path: PathKind = "relay",
+    half: Pake | None = None,
 ) -> SecureLink:
     """Show that we know the code, to whoever says to know it; `password` is the room's, if it has one. The pipe is
-    closed when it fails.
+    closed when it fails. `half`: that of `joiners_half`, which was shown to nobody.
 
     Raises:
         NotAdmitted: the member said no, or did not know the same words (`wrong_code`); exit codes are in the error.
@@ -310,7 +328,7 @@ async def prove(
             if bool(salt) != bool(password):
                 raise NotAdmitted("password_needed" if salt else "no_password")
             lock = await asyncio.to_thread(stretch, password, salt) if salt else b""
-            pake = await _pake(Secret(code.words, lock), code.nameplate, joiner=True)
+            pake = half if half and not salt else await _pake(Secret(code.words, lock), code.nameplate, joiner=True)
             psk = await asyncio.to_thread(pake.key, theirs)
             context = _framed(opening) + _framed(answer) + pake.message
             handshake = LinkHandshake(identity, initiator=True, secret=os.urandom(64), psk=psk, context=context)

@@ -11,6 +11,7 @@ from sandpiper.core.admission import ASK_SECONDS, Decline, Let
 from sandpiper.core.events import Post
 from sandpiper.core.joining import ADMIT_SECONDS
 from sandpiper.core.private import PrivateRoom
+from sandpiper.crypto.pake import load
 from sandpiper.errors import LinkError, LinkTimeout, RemoteProtocolError, SandpiperError, StoreError, UsageError
 from sandpiper.net.relays import names
 from sandpiper.net.secure import ahead, secure_as_member
@@ -53,7 +54,13 @@ class Door:
         self._identity = identity
         self._run = run
         self._knocking: dict[int, SecureLink] = {}
+        self._loading: asyncio.Future[None] | None = None
         run.declined = self._declined
+
+    def prepare(self) -> None:
+        """A joiner may be on its way: have ready what the first one would wait for."""
+        if self._loading is None:
+            self._loading = asyncio.get_running_loop().run_in_executor(None, load)
 
     async def across(
         self, nameplate: str, relay: RelayAddress, bridge: Callable[[bytes], Awaitable[Pipe]]

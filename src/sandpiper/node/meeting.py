@@ -366,6 +366,7 @@ class Meetings:
                         place.link.prepare()
             case Came(room=str() as room) if room not in place.sought:
                 place.link.prepare()  # it may come with a code, and we answer for it
+                self._door.prepare()
             case Went(room=room, peer=peer):
                 self._wait_no_more(place, peer)
                 if isinstance(room, str):

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import random
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from sandpiper.core.events import EnterPrivate
 from sandpiper.core.floor import ALL
@@ -16,7 +16,7 @@ from sandpiper.core.private import PrivateRoom
 from sandpiper.crypto.rooms import RoomSecret
 from sandpiper.crypto.signing import open_records
 from sandpiper.errors import DialFailed, LinkError, LinkTimeout, RemoteProtocolError, SandpiperError
-from sandpiper.net.secure import knock, knocking, prove, secure_as_joiner
+from sandpiper.net.secure import joiners_half, knock, knocking, prove, secure_as_joiner
 from sandpiper.net.tcp import dial, format_address
 from sandpiper.node.notices import MeetingNews
 from sandpiper.node.place import no_relay
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from sandpiper.core.mesh import Mesh
     from sandpiper.crypto.codes import Code
     from sandpiper.crypto.identity import Identity
+    from sandpiper.crypto.pake import Pake
     from sandpiper.net.links import Links
+    from sandpiper.net.rendezvous import BridgePipe
     from sandpiper.net.secure import Knock, SecureLink
     from sandpiper.node.meeting import Meetings
     from sandpiper.node.place import Place
@@ -68,6 +70,13 @@ class NobodyYet(LinkTimeout):
     """Nobody has answered for a code so far; it is tried again, and in the end it took too long."""
 
     code = "nobody"
+
+
+class _Crossed(NamedTuple):
+    """Somebody is at the other end of `pipe`; `half` as for `prove`."""
+
+    pipe: BridgePipe
+    half: Pake | None
 
 
 class WayIn:
@@ -100,6 +109,8 @@ class WayIn:
         self._shown_near = 0  # times that a peer of this network was shown what it can try one guess on
         self._settled_at = self._begun + LAN_SECONDS  # before that, somebody else may still answer
         self._wrong_far = False  # somebody at a relay says that the words are wrong
+        self._went_ahead = ""  # to whom we were on the way before it had answered
+        self._ahead: asyncio.Task[_Crossed] | None = None  # that way, while it is of use
         self._link: SecureLink | None = None
         self._relay = ""  # through which the link goes
 
@@ -123,6 +134,7 @@ class WayIn:
                 place.sought.pop(nameplate, None)
                 place.refused.discard(nameplate)
             self._meetings.look()
+            self._stay_away()
             if self._link is not None:
                 self._link.abort()
 
@@ -135,6 +147,8 @@ class WayIn:
             place.refused.discard(nameplate)
             self._places.append(place)
         self._meetings.look()
+        for place in self._places:
+            place.link.prepare()
         ways = f" and at {', '.join(place.name for place in self._places)}" if self._places else ""
         self._step(f"looking for a member on this network{ways}.")
 
@@ -193,7 +207,8 @@ class WayIn:
             if not looked.roster.admits(self._identity.key):
                 raise NotAdmitted("failed")
             secret, lock = RoomSecret(joined.admitted.secret), RoomSecret(joined.admitted.lock)
-            self._run.do(EnterPrivate(room, records, secret, lock, joined.admitted.relay or self._relay))
+            relay = joined.admitted.relay or self._relay
+            self._run.do(EnterPrivate(room, records, secret, lock, relay, joined.peer))
         except BaseException:
             link.abort()
             raise
@@ -223,6 +238,7 @@ class WayIn:
             self._meetings.look()
         found = await self._answering(self._settled_at if now < self._settled_at else now + ANSWER_SECONDS)
         if not found:
+            self._stay_away()
             if (link := await self._nearby()) is not None:
                 return link
             raise self._over() or NobodyYet(
@@ -233,26 +249,64 @@ class WayIn:
     async def _cross(self, place: Place, peer: str) -> SecureLink:
         """A link to who answers at a relay."""
         self._step(f"the relay {place.shown} is reached, and a member is there.")
-        whom, token = _at(place, peer), os.urandom(BRIDGE_TOKEN_BYTES)
+        whom = _at(place, peer)
         self._asked.tried(whom)
-        place.guest.signal(peer, encode_code_signal(CrossWith(token)))
-        place.link.carry_out()
+        way = self._ahead if self._went_ahead == whom else None
+        if way is None:
+            self._stay_away()
+            way = self._bridge(place, peer)
+        self._ahead = None
         try:
             async with asyncio.timeout(BRIDGE_SECONDS):
-                pipe = await place.link.bridge(token, first=knocking(self._code.nameplate))
-        except (LinkError, TimeoutError) as exc:
-            raise NobodyYet(
-                f"Somebody at the relay {place.shown} says to know the code, and does not come.", hint="Try again."
-            ) from exc
-        way = secure_as_joiner(pipe, self._identity, self._code, self._password, path="relay", said=True)
+                pipe, half = await way
+        except BaseException as exc:
+            _leave(way)
+            if isinstance(exc, LinkError | TimeoutError):
+                raise NobodyYet(
+                    f"Somebody at the relay {place.shown} says to know the code, and does not come.", hint="Try again."
+                ) from exc
+            raise
         try:
-            link = await self._told(whom, way)
+            link = await self._told(
+                whom, secure_as_joiner(pipe, self._identity, self._code, self._password, said=True, half=half)
+            )
         except NotAdmitted as exc:
             self._wrong_far |= exc.code == "wrong_code"
             self._settled_at = min(self._settled_at, self._loop.time() + OTHERS_SECONDS)
             raise
         self._relay = place.relay.spelled
         return link
+
+    def _bridge(self, place: Place, peer: str) -> asyncio.Task[_Crossed]:
+        """Ask somebody to come to a bridge, and go there. The task ends with a `LinkError` if they do not come."""
+        token = os.urandom(BRIDGE_TOKEN_BYTES)
+        place.guest.signal(peer, encode_code_signal(CrossWith(token)))
+        place.link.carry_out()
+
+        async def go() -> _Crossed:
+            half = None if self._password else await joiners_half(self._code)  # while the other one is on its way
+            return _Crossed(await place.link.bridge(token, first=knocking(self._code.nameplate)), half)
+
+        return self._loop.create_task(go(), name=f"bridge at {place.shown}")
+
+    def _go_ahead(self) -> None:
+        """Whoever is alone under the number, at the one relay that may know it, answers for it most likely: go to a
+        bridge with it while its answer is still on the way, which saves half a round trip to it. Once: a member that is
+        asked for a second bridge is still busy with the first.
+        """
+        asked = [place for place in self._places if self._may_answer(place)]
+        if self._went_ahead or len(asked) != 1:
+            return
+        others = asked[0].guest.others(self._code.nameplate)
+        if len(others) == 1:
+            (peer,) = others
+            self._went_ahead, self._ahead = _at(asked[0], peer), self._bridge(asked[0], peer)
+
+    def _stay_away(self) -> None:
+        """It does not answer, or somebody else does."""
+        way, self._ahead = self._ahead, None
+        if way is not None:
+            _leave(way)
 
     async def _told(self, whom: str, way: Coroutine[None, None, T]) -> T:
         """What somebody says; a refusal is remembered as theirs."""
@@ -280,6 +334,7 @@ class WayIn:
             left = until - self._loop.time()
             if found or left <= 0 or not any(map(self._may_answer, self._places)):
                 return [there[one] for one in found]
+            self._go_ahead()
             await self._meetings.moved(left)
 
     # ------------------------------------------------------------ on this network
@@ -364,6 +419,17 @@ class WayIn:
             )
         away = [place for place in self._places if place.failures]
         return no_relay(away[0]) if away else NotAdmitted("no_such_code")
+
+
+def _leave(way: asyncio.Task[_Crossed]) -> None:
+    """Nobody is to wait there any more, and nothing to be left open."""
+    way.cancel()
+    way.add_done_callback(_left)
+
+
+def _left(way: asyncio.Task[_Crossed]) -> None:
+    if not way.cancelled() and way.exception() is None:
+        way.result().pipe.abort()
 
 
 def _at(place: Place, peer: str) -> str:

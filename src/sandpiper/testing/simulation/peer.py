@@ -87,6 +87,7 @@ class SimPeer(End):
         self._untold: list[Notice] = []
         self._tick_at: float | None = None
         self._dying = False
+        self._let_in: dict[PeerKey, RoomId] = {}  # by us, with no link so far
 
     @override
     def __repr__(self) -> str:
@@ -116,7 +117,9 @@ class SimPeer(End):
         self.post(room, Admit(other.key, other.nick))
         assert self.engine is not None
         records = self.world.open(self.engine.roster_records(room), room)
-        other.command(EnterPrivate(room, records))
+        if self.living_link(other.key) is None:
+            self._let_in[other.key] = room
+        other.command(EnterPrivate(room, records, by=self.key))
 
     def kick(self, room: RoomId, other: SimPeer, *, ban: bool = False) -> None:
         """Remove another peer from a private room."""
@@ -256,7 +259,8 @@ class SimPeer(End):
 
     @override
     def link_up(self, link: Link) -> None:
-        self._take(PeerUp(link.other(self).key))
+        key = link.other(self).key
+        self._take(PeerUp(key, room=self._let_in.pop(key, None)))
 
     @override
     def link_down(self, link: Link, reason: str) -> None:
