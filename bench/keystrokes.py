@@ -1,7 +1,8 @@
 """From striking a key to its letter on the terminal, while the room on the screen is filled by a peer, and in peace.
 
 The peer is another real process of this program, fed line by line. The rival is the minimal Textual app, which writes
-as many lines a second by itself: no network, no signatures, no disk.
+as many lines a second by itself: no network, no signatures, no disk. Keys during which the host of a virtual machine
+took the processor away are counted apart, for both.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from bench.peers import ROOM
 from bench.report import Result, percentile
 from bench.room import fill
 from bench.screens import Terminal, rival, sandpiper, scratch
+from bench.stolen import Stolen
 from sandpiper.crypto.rooms import open_room
 from sandpiper.store.reader import Reader
 
@@ -37,11 +39,12 @@ FED = "so many have been said of these in the room already: "
 
 
 class Typing(NamedTuple):
-    """Seconds for each key; the shares of the time that the program took of a core, and that its screen's thread was
-    ready and got none; MB a second that it wrote.
+    """Seconds for each key, and for those during which the host took the processor away; the shares of the time that
+    the program took of a core, and that its screen's thread was ready and got none; MB a second that it wrote.
     """
 
     times: list[float]
+    disturbed: list[float]
     share: float
     waited: float
     written: float
@@ -53,30 +56,35 @@ def strike(terminal: Terminal, seconds: float) -> Typing:
     struck: list[tuple[float, str]] = []
     spent, waited, began, first = terminal.spent(), terminal.waited(), time.monotonic(), len(terminal.arrived)
     due = began
-    while due < began + seconds:
-        time.sleep(max(0, due - time.monotonic()))
-        if len(line) == LINE:
-            terminal.wait_for(line[-TAIL:], since=struck[-1][0])  # what is cleared before it is drawn is never seen
-            terminal.type("\x15")
-            line, due = "", time.monotonic()
-        else:
-            line += rng.choice("bcdfghjkmnpqrstvwxz")
-            struck.append((terminal.type(line[-1]), line[-TAIL:]))
-        due += EVERY
-    took = time.monotonic() - began
-    spent, waited = terminal.spent() - spent, terminal.waited() - waited
-    terminal.rest(0.5, 5)
+    with Stolen() as stolen:
+        while due < began + seconds:
+            time.sleep(max(0, due - time.monotonic()))
+            if len(line) == LINE:
+                terminal.wait_for(line[-TAIL:], since=struck[-1][0])  # what is cleared before it is drawn is never seen
+                terminal.type("\x15")
+                line, due = "", time.monotonic()
+            else:
+                line += rng.choice("bcdfghjkmnpqrstvwxz")
+                struck.append((terminal.type(line[-1]), line[-TAIL:]))
+            due += EVERY
+        took = time.monotonic() - began
+        spent, waited = terminal.spent() - spent, terminal.waited() - waited
+        terminal.rest(0.5, 5)
     written = sum(len(data) for _, data in terminal.arrived[first:]) / took / 1e6
-    return Typing(_shown(terminal, struck), spent / took, waited / took, written)
+    return Typing(*_shown(terminal, struck, stolen), spent / took, waited / took, written)
 
 
-def _shown(terminal: Terminal, struck: list[tuple[float, str]]) -> list[float]:
-    """How long each took; a letter is shown when it and those before it are written in one go."""
-    times = []
+def _shown(terminal: Terminal, struck: list[tuple[float, str]], stolen: Stolen) -> tuple[list[float], list[float]]:
+    """How long each took, and each of those that the host disturbed; a letter is shown when it and those before it are
+    written in one go.
+    """
+    times: list[float] = []
+    disturbed: list[float] = []
     for at, letters in struck:
         if len(letters) == TAIL:  # the first ones of a line could be found in any word
-            times.append(terminal.wait_for(letters, since=at, seconds=5) - at)
-    return times
+            shown = terminal.wait_for(letters, since=at, seconds=5)
+            (disturbed if stolen.between(at, shown) else times).append(shown - at)
+    return times, disturbed
 
 
 @contextmanager
@@ -169,10 +177,13 @@ def _row(what: str, mine: Typing, theirs: Typing, note: str, *, goal: bool) -> R
     at = {name: percentile(mine.times, share) * 1e3 for name, share in (("p50", 0.5), ("p95", 0.95))}
     other = {name: percentile(theirs.times, share) * 1e3 for name, share in (("p50", 0.5), ("p95", 0.95))}
     over = sum(one > GOAL for one in times)
+    apart = "" if not mine.disturbed else (
+        f" (and {len(mine.disturbed)} while the host took time from this machine: {max(mine.disturbed) * 1e3:.0f} ms)"
+    )  # fmt: skip
     note = (
         f"p50 / p95 / max {at['p50']:.1f} / {at['p95']:.1f} / {max(times) * 1e3:.0f} ms, {over} of {len(times)} over"
-        f" 50 ms; rival {other['p50']:.1f} / {other['p95']:.1f} / {max(theirs.times) * 1e3:.0f} ms; share of a core"
-        f" {mine.share:.0%}, rival {theirs.share:.0%}, and ready without"
+        f" 50 ms{apart}; rival {other['p50']:.1f} / {other['p95']:.1f} / {max(theirs.times) * 1e3:.0f} ms; share of a"
+        f" core {mine.share:.0%}, rival {theirs.share:.0%}, and ready without"
         f" one {mine.waited:.0%}, rival {theirs.waited:.0%} of the time; written"
         f" {mine.written:.2f} MB/s, rival {theirs.written:.2f}"
         f"{note}"
@@ -190,6 +201,7 @@ def run() -> list[Result]:
         again = least(RATE)
     rival_loaded = Typing(
         rival_loaded.times + again.times,
+        rival_loaded.disturbed + again.disturbed,
         (rival_loaded.share + again.share) / 2,
         (rival_loaded.waited + again.waited) / 2,
         (rival_loaded.written + again.written) / 2,

@@ -24,14 +24,10 @@ class AllFailed(LinkError):
 
 
 async def first_of(
-    ways: Sequence[Callable[[], Awaitable[T]]],
-    discard: Callable[[T], None],
-    stagger: float = STAGGER,
-    *,
-    alike: bool = False,
+    ways: Sequence[Callable[[], Awaitable[T]]], discard: Callable[[T], None], stagger: float = STAGGER
 ) -> T:
     """What the first way that works gives; each begins `stagger` seconds after the one before it, or when that has
-    failed (`alike`: then the others would fail as well). `discard` gets what others give that work at the same moment.
+    failed. `discard` gets what others give that work at the same moment.
 
     Raises:
         AllFailed: none works.
@@ -65,8 +61,6 @@ async def first_of(
                     break
             if won is not None:
                 return won.result()
-            if alike and not running:
-                break
         raise AllFailed([errors[number] for number in sorted(errors)])
     finally:
         for task in tasks:
