@@ -8,7 +8,7 @@ import os
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,13 +20,15 @@ from sandpiper.core.rendezvous import Came, Introduced, Registered, RoomMade, Si
 from sandpiper.crypto.codes import Code
 from sandpiper.crypto.handshake import PREAMBLE
 from sandpiper.crypto.pake import ENTROPY_BYTES, Pake, Secret
-from sandpiper.errors import LinkError, RemoteProtocolError, UsageError
+from sandpiper.errors import LinkError, LinkLost, RemoteProtocolError, UsageError
+from sandpiper.net import secure
 from sandpiper.net.link import Pipe
 from sandpiper.net.relays import NoRelay, RelayAddress, parse_relay
-from sandpiper.net.rendezvous import bridge
+from sandpiper.net.rendezvous import BridgePipe, RendezvousLink, bridge
 from sandpiper.net.secure import SecureLink, knocking
 from sandpiper.net.tcp import dial, listen
-from sandpiper.node import moment, wayin
+from sandpiper.node import door, moment, wayin
+from sandpiper.testing.conformance import until
 from sandpiper.wire.admission import CODE_ID_BYTES, NotAdmitted, encode_answer, encode_refusal
 from sandpiper.wire.frames import Fetch, Want, decode_frame
 from sandpiper.wire.limits import MAX_BATCH_RECORDS
@@ -379,6 +381,97 @@ async def test_whoever_is_alone_under_a_number_is_asked_to_a_bridge_before_it_ha
         with contextlib.suppress(LinkError):
             assert await way.read() == b"", "no word more, and nothing left open"
         way.abort()
+
+
+@pytest.fixture
+def knocks(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Tokens of the bridges that joiners go to."""
+    tokens: list[bytes] = []
+    go = RendezvousLink.bridge
+
+    async def noting(self: RendezvousLink, token: bytes, *, first: bytes = b"") -> BridgePipe:
+        if secure.comes_with_code(first):
+            tokens.append(token)
+        return await go(self, token, first=first)
+
+    monkeypatch.setattr(RendezvousLink, "bridge", noting)
+    return tokens
+
+
+@pytest.mark.parametrize("over", ["it failed", "the joiner has another name"])
+async def test_a_way_that_is_over_before_the_answer_comes_is_not_taken(
+    over: str, tmp_path: Path, relay: RelayAddress, knocks: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "JOIN_SECONDS", 5.0)
+    if over == "it failed":
+        monkeypatch.setattr(RendezvousLink, "bridge", fails_once(RendezvousLink.bridge))
+    async with alone(relay) as (somebody, number), neighbour(tmp_path, "bob", relays=(relay,)) as bob:
+        going = asyncio.create_task(refused(LinkError, bob, f"/join pine-ocean-{number}"))
+        came, asked = await somebody.hears(Came), await somebody.hears(SignalCame)
+        since = len(somebody.told)
+        if over != "it failed":
+            bob.node._meetings.views()[0].link.renew()
+            came = await somebody.hears(Came, since)
+        somebody.wish(lambda guest: guest.signal(came.peer, encode_code_signal(Answers())))
+        again = await somebody.hears(SignalCame, since)
+        await going
+    assert again.peer == came.peer
+    assert decode_code_signal(again.data) == CrossWith(knocks[-1]) != decode_code_signal(asked.data)
+
+
+def fails_once(go: Callable[..., Awaitable[BridgePipe]]) -> Callable[..., Awaitable[BridgePipe]]:
+    failed = False
+
+    async def bridge(self: RendezvousLink, token: bytes, *, first: bytes = b"") -> BridgePipe:
+        nonlocal failed
+        if not failed:
+            failed = True
+            raise LinkLost("The connection broke.")
+        return await go(self, token, first=first)
+
+    return bridge
+
+
+async def test_whoever_has_refused_is_not_asked_again_when_it_is_alone(
+    tmp_path: Path, relay: RelayAddress, knocks: list[bytes]
+) -> None:
+    async with (
+        neighbour(tmp_path, "alice", relays=(relay,)) as alice,
+        neighbour(tmp_path, "bob", relays=(relay,)) as bob,
+    ):
+        _, code = await alice.creates()
+        async with friend(relay) as other:  # so that alice is not alone at first
+            other.wish(lambda guest: guest.register(code.nameplate))
+            if not (await other.hears(Registered)).peers:
+                await other.hears(Came)
+            wrong = Code(code.nameplate, ("zebra", "zebra"))
+            going = asyncio.create_task(refused(NotAdmitted, bob, f"/join {wrong.spoken}"))
+            await alice.until(lambda: alice.heard(CodeTried))
+        assert (await going).code == "wrong_code"
+        assert len(knocks) == 1
+
+
+async def test_a_joiner_and_a_member_have_the_exchange_ready_before_it_begins(
+    tmp_path: Path, relay: RelayAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "JOIN_SECONDS", 5.0)
+    halves: list[bool] = []
+    loads: list[int] = []
+    make = Pake
+
+    def making(*args: Any, **more: Any) -> Pake:
+        halves.append(more["joiner"])
+        return make(*args, **more)
+
+    monkeypatch.setattr(secure, "Pake", making)
+    monkeypatch.setattr(door, "load", lambda: loads.append(1))
+    async with alone(relay) as (_, number), neighbour(tmp_path, "bob", relays=(relay,)) as bob:
+        await refused(LinkError, bob, f"/join pine-ocean-{number}")
+    assert halves == [True]
+    async with neighbour(tmp_path, "alice", relays=(relay,)) as alice, friend(relay) as somebody:
+        _, code = await alice.creates()
+        somebody.wish(lambda guest: guest.register(code.nameplate))
+        await until(lambda: loads == [1], "what the first exchange takes")
 
 
 async def test_whoever_is_alone_under_a_number_and_says_nothing_keeps_nobody_from_who_comes_later(

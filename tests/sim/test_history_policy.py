@@ -131,6 +131,52 @@ def test_whoever_the_newcomer_asks_and_however_gives_it_nothing_older() -> None:
     assert not [record for record in said if record.id in heads]
 
 
+@pytest.mark.parametrize("again", ["left", "kicked", "member"])
+def test_who_comes_back_gives_whoever_lets_it_in_nothing_older_than_is_for_them(again: str) -> None:
+    sim, room = reeds(6, "none", peers=3)
+    owner, ann, ben = sim.peers
+    ann.say(room, "before")
+    sim.run_for(3)
+    given: list[bytes] = []
+    sim.tap(
+        lambda _s, target, frame: given.extend(frame.records if target is ben and isinstance(frame, Records) else ())
+    )
+    owner.admit(room, ben)
+    sim.run_for(5)
+    if again == "left":
+        ann.leave(room)
+    elif again == "kicked":
+        owner.kick(room, ann)
+    sim.run_for(3)
+    sim.cut(1, 2)
+    sim.break_between(1, 2)
+    sim.run_for(5)
+    ben.admit(room, ann)
+    sim.mend(1, 2)
+    sim.run_for(30)
+    ann.say(room, "after")
+    assert sim.run_until_quiet(300)
+    assert ben.texts(room) == ["after"]
+    assert not [raw for raw in given if b"before" in raw]
+    one_end(sim, room)
+
+
+def test_who_lets_somebody_in_to_whom_it_is_linked_may_give_unasked_only_then() -> None:
+    sim, room = reeds(7, "all", peers=2, members=1)
+    owner, ann = sim.peers
+    owner.say(room, "welcome")
+    owner.admit(room, ann)
+    sim.run_for(5)
+    assert ann.texts(room) == ["welcome"]
+    ann.say(room, "thanks")
+    sim.run_for(5)
+    given: list[Records] = []
+    sim.tap(lambda _s, _t, frame: given.append(frame) if isinstance(frame, Records) else None)
+    sim.break_between(0, 1)
+    sim.run_for(60)
+    assert given == [], "nobody lacks anything"
+
+
 def test_a_newcomer_that_lets_in_a_second_self_gets_no_more_by_that() -> None:
     sim, room = reeds(4, "none", members=1)
     owner = sim.peers[0]

@@ -267,11 +267,12 @@ class Engine:
         membership = self._rooms[room.id] = Membership(room, Sync(room, self.key, self._rng, now), self.key)
         return membership
 
-    def _join(self, room: Room, now: Now) -> list[Effect]:
+    def _join(self, room: Room, now: Now, giver: PeerKey | None = None) -> list[Effect]:
         if room.id in self._rooms:
             return self._rooms[room.id].use()
         room = self.left.pop(room.id, room)
         membership = self._enter(room, now)
+        membership.sync.giver = giver if not room.head_seq(self.key) else None
         out: list[Effect] = [*membership.saved(joined=True), *self._tell_rooms(room)]
         for key, peer in self._peers.items():
             if peer.greeted and room.tag in peer.tags and self._shared(room, key):
@@ -366,9 +367,8 @@ class Engine:
         if room.roster.acts.genesis is None:
             raise UsageError("What came is not the roster of that room.", hint="Ask for a new code.", code="no_roster")
         kept: list[Effect] = [Enact(record) for record in room.enacted()]
-        joined = self._join(room, now) if membership is None else membership.saved(joined=True)[:1]
+        joined = self._join(room, now, event.by) if membership is None else membership.saved(joined=True)[:1]
         membership = self._rooms[event.room]
-        membership.sync.giver = event.by
         out = [*joined, *kept]
         if genesis is not None and genesis.author == self.key and not room.head_seq(self.key):
             out += membership.place(genesis, None, now, history=False)

@@ -30,7 +30,7 @@ class Now(NamedTuple):
 
 class PeerUp(Struct, frozen=True):
     """A link to `peer` is ready (again: it takes the place of an earlier one). `room`: `peer` has just been let into it
-    over this link, and wants its heads next: they are told without being asked for.
+    over this link, and wants its heads and history next: it is told without having to ask.
     """
 
     peer: PeerKey

@@ -23,7 +23,7 @@ TYPING_SECONDS = 4.0  # at most one typing frame in this time
 # --- floods ---
 PUSH_RATE = 20.0  # records a second that one peer may push; what is over is pulled at our own pace, not lost
 PUSH_BURST = 100.0
-MAX_PUSHED = 4  # records in one pushed frame; we push one: signatures of more are not even checked
+MAX_PUSHED = 4  # records in one pushed frame, of which we fill one: signatures of more are not even checked
 FLOOD_PULL_DELAY = 0.25  # pause between pulls from a peer that is over its rate: 4,000 records/s at most
 FLOOD_PULL_LEAST = 0.05  # and when they bring little: a lively room comes smoothly, not in lumps
 FRAME_RATE = 500.0  # frames a second from one peer; sync answers us one batch at a time, so this is generous

@@ -1,7 +1,8 @@
 """Keeping one room the same at every member: who has what, what to ask of whom, what to tell.
 
 Records are pulled, one batch from one peer at a time, in the room's order; only an author's own new record is pushed.
-So a late joiner with thirty links gets its history once, and a flood waits at the flooder.
+So a late joiner with thirty links gets its history once, and a flood waits at the flooder. Who has just come in by a
+code has what it would ask for at once: a short history, from whoever let it in.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Sync:
     def __init__(self, room: Room, me: PeerKey, rng: random.Random, now: Now) -> None:
         self.room = room
         self.giver: PeerKey | None = None
-        """Who has just let us in, and may give us a short history before we ask."""
+        """Who has just let us in for the first time, and gives us a short history before we ask."""
         self._me = me
         self._rng = rng
         self._members: dict[PeerKey, _Member] = {}
@@ -106,24 +107,32 @@ class Sync:
     # ------------------------------------------------------------ members come and go
 
     def join(self, peer: PeerKey, *, newcomer: bool = False) -> list[Effect]:
-        """`peer` is linked and shares the room: tell it all heads. A `newcomer`, whom we have let in, would ask for all
-        of a short history; and whoever has let us in, for the little that we have said by now: that goes unasked.
+        """`peer` is linked and shares the room: tell it all heads. A `newcomer`, whom we have let in and who has said
+        nothing here, would ask for all of a short history; and whoever has let us in, for the little that we have said
+        since: that goes unasked.
         """
         member = self._members[peer] = _Member()
         member.begins = self.room.begins(peer)
         given: list[Effect] = []
-        if newcomer and 0 < len(self.room.newest(RECENT + 1, member.begins)) <= RECENT:
-            given = self.want(peer, Want(self.room.id, ()))
+        if newcomer and not self.room.head_seq(peer):
+            given = self._short_history(peer, member.begins)
         elif peer == self.giver:
             self.giver, member.owes = None, MAX_ANSWER_FRAMES
-            if (last := self.room.head_seq(self._me)) <= MAX_PUSHED:
-                member.sent = last
-                mine = tuple((self._me, seq) for seq in range(1, last + 1))
-                given = [Serve(peer, self.room.id, mine, (), PUSHED)] if mine else []
-        own = self.room.logs.get(self._me)
-        member.mine = member.never = own.from_clock(member.begins) - 1 if own is not None and member.begins else 0
+            given = self._first_words(peer, member)
         self._changed = True
         return [*given, *self._heads_to((peer,), self.room.heads(), full=True)]
+
+    def _short_history(self, peer: PeerKey, begins: int) -> list[Effect]:
+        short = 0 < len(self.room.newest(RECENT + 1, begins)) <= RECENT
+        return self.want(peer, Want(self.room.id, ())) if short else []
+
+    def _first_words(self, peer: PeerKey, member: _Member) -> list[Effect]:
+        last = self.room.head_seq(self._me)
+        if last > MAX_PUSHED:
+            return []
+        member.sent = last
+        places = tuple((self._me, seq) for seq in range(member.never + 1, last + 1))  # what is for it, and no other
+        return [Serve(peer, self.room.id, places, (), PUSHED)] if places else []
 
     def reconsider(self, now: Now) -> list[Effect]:
         """Who may write here has changed: what was of no use may be wanted now."""
@@ -134,6 +143,7 @@ class Sync:
 
     def part(self, peer: PeerKey, now: Now) -> list[Effect]:
         """`peer` is gone or has left the room."""
+        self.giver = None if peer == self.giver else self.giver
         if self._members.pop(peer, None) is None:
             return []
         if not self._members:

@@ -23,6 +23,17 @@ class AllFailed(LinkError):
         self.reasons = tuple(reasons)
 
 
+def drop(task: asyncio.Task[T], discard: Callable[[T], None]) -> None:
+    """Nobody waits for `task` any more; `discard` gets what it gives after all."""
+
+    def ended(task: asyncio.Task[T]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            discard(task.result())
+
+    task.cancel()
+    task.add_done_callback(ended)
+
+
 async def first_of(
     ways: Sequence[Callable[[], Awaitable[T]]], discard: Callable[[T], None], stagger: float = STAGGER
 ) -> T:

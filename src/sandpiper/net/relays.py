@@ -169,8 +169,12 @@ async def _dial(host: str, port: int, local_port: int) -> socket.socket:
         raise DialFailed(f"The name {host} could not be found.", hint="Check the spelling.") from exc
     ordered = _in_turn([(family, address) for family, _, _, _, address in found])[:MAX_ADDRESSES]
 
-    def way(family: int, address: tuple[object, ...]) -> Callable[[], Awaitable[socket.socket]]:
+    refused: dict[int, DialFailed] = {}
+
+    def way(number: int, family: int, address: tuple[object, ...]) -> Callable[[], Awaitable[socket.socket]]:
         async def go() -> socket.socket:
+            if number in refused:
+                raise refused[number]
             sock = socket.socket(family, socket.SOCK_STREAM)
             try:
                 sock.setblocking(False)
@@ -183,7 +187,8 @@ async def _dial(host: str, port: int, local_port: int) -> socket.socket:
                 await loop.sock_connect(sock, address)
             except OSError as exc:
                 sock.close()
-                raise DialFailed(f"Could not reach {where}: {_reason(exc)}.") from exc
+                refused[number] = DialFailed(f"Could not reach {where}: {_reason(exc)}.")
+                raise refused[number] from exc
             except BaseException:
                 sock.close()
                 raise
@@ -191,11 +196,13 @@ async def _dial(host: str, port: int, local_port: int) -> socket.socket:
 
         return go
 
-    # An only address is dialled again when it has not answered for a moment: TCP itself waits a second before it sends
-    # a lost first packet again (RFC 6298, section 2).
-    alike = len(ordered) == 1 and not local_port
+    ways = [way(number, *one) for number, one in enumerate(ordered)]
+    if not local_port:  # of which there is one
+        # Each is dialled again when it has said neither yes nor no for a moment: TCP itself waits for a second before
+        # it repeats a lost first packet (RFC 6298, section 2).
+        ways *= 2
     try:
-        return await first_of([way(*one) for one in ordered * (1 + alike)], socket.socket.close, alike=alike)
+        return await first_of(ways, socket.socket.close)
     except AllFailed as exc:
         raise exc.reasons[0] if exc.reasons else exc from None
 

@@ -12,6 +12,7 @@ from sandpiper.core.rendezvous import RvDial, RvHangUp, RvWrite
 from sandpiper.errors import LinkError, LinkLost, LinkTimeout, RemoteProtocolError, SandpiperError
 from sandpiper.net.link import MAX_OUTBOX
 from sandpiper.net.proxies import proxy_for
+from sandpiper.net.race import drop
 from sandpiper.net.relays import first_relay, open_way
 from sandpiper.wire.limits import MAX_LINE_BYTES
 from sandpiper.wire.rendezvous import (
@@ -198,20 +199,14 @@ class _Spare:
         self.relay = relay
         loop = asyncio.get_running_loop()
         self._opening = loop.create_task(open_way(relay, proxies(relay.host)), name="spare connection")
-        self._opening.add_done_callback(self._opened)
         self._timer = loop.call_later(SPARE_SECONDS, self.drop)
         self.dropped = False
-
-    def _opened(self, opening: asyncio.Task[Way]) -> None:
-        if not opening.cancelled() and opening.exception() is None and self.dropped:
-            opening.result().pipe.abort()
 
     def drop(self) -> None:
         """There is no use for it."""
         self._timer.cancel()
         self.dropped = True
-        if not self._opening.cancel():
-            self._opened(self._opening)
+        drop(self._opening, lambda way: way.pipe.abort())
 
     async def take(self) -> Way | None:
         """The connection, which is the caller's now, as soon as it is there; None: it could not be made."""
@@ -388,6 +383,7 @@ class RendezvousLink:
                     self.way.pipe.abort()
                 self.way = None
                 self._drop_spare()
+                self._spare_wanted = False
             self.guest.lost(reason or self._hung_up, self._loop.time())
             self.carry_out()
 

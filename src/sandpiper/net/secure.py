@@ -28,7 +28,7 @@ from sandpiper.wire.ids import short
 from sandpiper.wire.limits import HANDSHAKE_SECONDS, MAX_FRAME_BYTES, MAX_HANDSHAKE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from sandpiper.core.admission import Attempt
     from sandpiper.core.events import PathKind
@@ -296,7 +296,7 @@ async def secure_as_joiner(
     *,
     path: PathKind = "relay",
     said: bool = False,
-    half: Pake | None = None,
+    half: Awaitable[Pake] | None = None,
 ) -> SecureLink:
     """The handshake of whoever has a code: `knock` (`said` as there), then `prove`, whose errors it raises."""
     return await prove(await knock(pipe, code.nameplate, said=said), identity, code, password, path=path, half=half)
@@ -309,7 +309,7 @@ async def prove(
     password: str = "",
     *,
     path: PathKind = "relay",
-    half: Pake | None = None,
+    half: Awaitable[Pake] | None = None,
 ) -> SecureLink:
     """Show that we know the code, to whoever says to know it; `password` is the room's, if it has one. The pipe is
     closed when it fails. `half`: that of `joiners_half`, which was shown to nobody.
@@ -328,7 +328,7 @@ async def prove(
             if bool(salt) != bool(password):
                 raise NotAdmitted("password_needed" if salt else "no_password")
             lock = await asyncio.to_thread(stretch, password, salt) if salt else b""
-            pake = half if half and not salt else await _pake(Secret(code.words, lock), code.nameplate, joiner=True)
+            pake = await (half if half and not salt else _pake(Secret(code.words, lock), code.nameplate, joiner=True))
             psk = await asyncio.to_thread(pake.key, theirs)
             context = _framed(opening) + _framed(answer) + pake.message
             handshake = LinkHandshake(identity, initiator=True, secret=os.urandom(64), psk=psk, context=context)

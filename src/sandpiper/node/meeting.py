@@ -362,11 +362,10 @@ class Meetings:
                     answering = place.sought.get(room, {})
                     for gone in answering.keys() - set(peers):
                         del answering[gone]
-                    if room in place.sought and peers:
-                        place.link.prepare()
+                    if peers:
+                        self._expect_bridge(place)
             case Came(room=str() as room) if room not in place.sought:
-                place.link.prepare()  # it may come with a code, and we answer for it
-                self._door.prepare()
+                self._expect_bridge(place)  # it may come with a code, and we answer for it
             case Went(room=room, peer=peer):
                 self._wait_no_more(place, peer)
                 if isinstance(room, str):
@@ -387,6 +386,10 @@ class Meetings:
         self._meeting.told(place.name, notice, time.monotonic())
         self._moved.set()
         self._do()
+
+    def _expect_bridge(self, place: Place) -> None:
+        place.link.prepare()
+        self._door.prepare()
 
     async def moved(self, seconds: float) -> None:
         """Wait until something has happened at a rendezvous, but not longer than that."""

@@ -16,6 +16,8 @@ from sandpiper.core.private import PrivateRoom
 from sandpiper.crypto.rooms import RoomSecret
 from sandpiper.crypto.signing import open_records
 from sandpiper.errors import DialFailed, LinkError, LinkTimeout, RemoteProtocolError, SandpiperError
+from sandpiper.net.race import drop
+from sandpiper.net.rendezvous import BridgePipe
 from sandpiper.net.secure import joiners_half, knock, knocking, prove, secure_as_joiner
 from sandpiper.net.tcp import dial, format_address
 from sandpiper.node.notices import MeetingNews
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
     from sandpiper.crypto.identity import Identity
     from sandpiper.crypto.pake import Pake
     from sandpiper.net.links import Links
-    from sandpiper.net.rendezvous import BridgePipe
     from sandpiper.net.secure import Knock, SecureLink
     from sandpiper.node.meeting import Meetings
     from sandpiper.node.place import Place
@@ -72,11 +73,24 @@ class NobodyYet(LinkTimeout):
     code = "nobody"
 
 
-class _Crossed(NamedTuple):
-    """Somebody is at the other end of `pipe`; `half` as for `prove`."""
+class _Way(NamedTuple):
+    """A bridge that somebody was asked to come to."""
 
-    pipe: BridgePipe
-    half: Pake | None
+    whom: str
+    over: object
+    """The connection over which it was asked: it stops coming when that ends."""
+    pipe: asyncio.Task[BridgePipe]
+    half: asyncio.Task[Pake] | None
+    """As for `prove`."""
+
+    def leave(self) -> None:
+        """Nobody is to be there any more, and nothing to be left open."""
+        drop(self.pipe, BridgePipe.abort)
+
+    def leads(self, whom: str, over: object) -> bool:
+        """True when they may come there yet."""
+        failed = self.pipe.done() and (self.pipe.cancelled() or self.pipe.exception() is not None)
+        return self.whom == whom and self.over is over and not failed
 
 
 class WayIn:
@@ -109,8 +123,8 @@ class WayIn:
         self._shown_near = 0  # times that a peer of this network was shown what it can try one guess on
         self._settled_at = self._begun + LAN_SECONDS  # before that, somebody else may still answer
         self._wrong_far = False  # somebody at a relay says that the words are wrong
-        self._went_ahead = ""  # to whom we were on the way before it had answered
-        self._ahead: asyncio.Task[_Crossed] | None = None  # that way, while it is of use
+        self._ahead: _Way | None = None  # to somebody who has not answered yet
+        self._went_ahead = False
         self._link: SecureLink | None = None
         self._relay = ""  # through which the link goes
 
@@ -130,11 +144,11 @@ class WayIn:
                     await asyncio.sleep(max(0.0, (due or 0.0) - self._loop.time()))
                     effects = joining.tick(self._loop.time())
         finally:
+            self._stay_away()
             for place in self._places:
                 place.sought.pop(nameplate, None)
                 place.refused.discard(nameplate)
             self._meetings.look()
-            self._stay_away()
             if self._link is not None:
                 self._link.abort()
 
@@ -244,23 +258,24 @@ class WayIn:
             raise self._over() or NobodyYet(
                 "Nobody who knows the code has answered yet.", hint="Is a member online? Then try again."
             )
-        return await self._cross(*found[0])
+        ahead = self._ahead.whom if self._ahead is not None else ""
+        return await self._cross(*next((one for one in found if _at(*one) == ahead), found[0]))
 
     async def _cross(self, place: Place, peer: str) -> SecureLink:
         """A link to who answers at a relay."""
         self._step(f"the relay {place.shown} is reached, and a member is there.")
         whom = _at(place, peer)
         self._asked.tried(whom)
-        way = self._ahead if self._went_ahead == whom else None
-        if way is None:
-            self._stay_away()
-            way = self._bridge(place, peer)
-        self._ahead = None
+        way, self._ahead = self._ahead, None
+        if way is not None and not way.leads(whom, place.link.way):
+            way.leave()
+            way = None
+        way = way or self._bridge(place, peer)
         try:
             async with asyncio.timeout(BRIDGE_SECONDS):
-                pipe, half = await way
+                pipe = await way.pipe
         except BaseException as exc:
-            _leave(way)
+            way.leave()
             if isinstance(exc, LinkError | TimeoutError):
                 raise NobodyYet(
                     f"Somebody at the relay {place.shown} says to know the code, and does not come.", hint="Try again."
@@ -268,7 +283,7 @@ class WayIn:
             raise
         try:
             link = await self._told(
-                whom, secure_as_joiner(pipe, self._identity, self._code, self._password, said=True, half=half)
+                whom, secure_as_joiner(pipe, self._identity, self._code, self._password, said=True, half=way.half)
             )
         except NotAdmitted as exc:
             self._wrong_far |= exc.code == "wrong_code"
@@ -277,36 +292,32 @@ class WayIn:
         self._relay = place.relay.spelled
         return link
 
-    def _bridge(self, place: Place, peer: str) -> asyncio.Task[_Crossed]:
-        """Ask somebody to come to a bridge, and go there. The task ends with a `LinkError` if they do not come."""
+    def _bridge(self, place: Place, peer: str) -> _Way:
+        """Ask somebody to come to a bridge, and go there."""
         token = os.urandom(BRIDGE_TOKEN_BYTES)
         place.guest.signal(peer, encode_code_signal(CrossWith(token)))
         place.link.carry_out()
-
-        async def go() -> _Crossed:
-            half = None if self._password else await joiners_half(self._code)  # while the other one is on its way
-            return _Crossed(await place.link.bridge(token, first=knocking(self._code.nameplate)), half)
-
-        return self._loop.create_task(go(), name=f"bridge at {place.shown}")
+        way = place.link.bridge(token, first=knocking(self._code.nameplate))
+        half = None if self._password else self._loop.create_task(joiners_half(self._code), name="a joiner's half")
+        pipe = self._loop.create_task(way, name=f"bridge at {place.shown}")
+        return _Way(_at(place, peer), place.link.way, pipe, half)
 
     def _go_ahead(self) -> None:
         """Whoever is alone under the number, at the one relay that may know it, answers for it most likely: go to a
-        bridge with it while its answer is still on the way, which saves half a round trip to it. Once: a member that is
-        asked for a second bridge is still busy with the first.
+        bridge with it while its answer is still on the way, which saves half a round trip to it. Once.
         """
         asked = [place for place in self._places if self._may_answer(place)]
         if self._went_ahead or len(asked) != 1:
             return
         others = asked[0].guest.others(self._code.nameplate)
-        if len(others) == 1:
-            (peer,) = others
-            self._went_ahead, self._ahead = _at(asked[0], peer), self._bridge(asked[0], peer)
+        if len(others) == 1 and self._asked.left(_at(asked[0], one) for one in others):
+            self._went_ahead, self._ahead = True, self._bridge(asked[0], *others)
 
     def _stay_away(self) -> None:
-        """It does not answer, or somebody else does."""
-        way, self._ahead = self._ahead, None
-        if way is not None:
-            _leave(way)
+        """It does not answer."""
+        if self._ahead is not None:
+            self._ahead.leave()
+            self._ahead = None
 
     async def _told(self, whom: str, way: Coroutine[None, None, T]) -> T:
         """What somebody says; a refusal is remembered as theirs."""
@@ -419,17 +430,6 @@ class WayIn:
             )
         away = [place for place in self._places if place.failures]
         return no_relay(away[0]) if away else NotAdmitted("no_such_code")
-
-
-def _leave(way: asyncio.Task[_Crossed]) -> None:
-    """Nobody is to wait there any more, and nothing to be left open."""
-    way.cancel()
-    way.add_done_callback(_left)
-
-
-def _left(way: asyncio.Task[_Crossed]) -> None:
-    if not way.cancelled() and way.exception() is None:
-        way.result().pipe.abort()
 
 
 def _at(place: Place, peer: str) -> str:

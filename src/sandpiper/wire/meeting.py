@@ -35,7 +35,7 @@ class Answers(Struct, frozen=True):
 
 
 class CrossWith(Struct, frozen=True):
-    """A joiner, to a member that answers: come to the bridge of this token."""
+    """A joiner, to a member that answers, or will: come to the bridge of this token."""
 
     token: bytes
 
