@@ -124,6 +124,8 @@ class Stage:
         self.calls: list[tuple[Any, ...]] = []
         self.trouble: SandpiperError | None = None
         """What opening the history fails with, from now on."""
+        self.keys, self.hushed = 0, False
+        """Keys that were struck, and whether that was after the last paint."""
         self.gate = Gate()
         self.started = threading.Event()
         self.ask: Ask
@@ -134,6 +136,12 @@ class Stage:
     def start(self, tell: Callable[[tuple[Update, ...]], object], ask: Ask) -> None:
         self._tell, self.ask = tell, ask
         self.started.set()
+
+    def struck(self) -> None:
+        self.keys, self.hushed = self.keys + 1, True
+
+    def painted(self) -> None:
+        self.hushed = False
 
     def obey(self, room: RoomId | None, text: str) -> None:
         self.calls.append(("obey", room, text))

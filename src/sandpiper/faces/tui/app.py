@@ -121,10 +121,17 @@ class SandpiperApp(App[int]):
     @override
     async def on_event(self, event: events.Event) -> None:
         """Keep what is struck before there is a screen to strike it into."""
-        if isinstance(event, events.Key) and self._early_keys is not None:
-            self._early_keys.append(event)
-        else:
-            await super().on_event(event)
+        if isinstance(event, events.Key):
+            if self._early_keys is not None:
+                self._early_keys.append(event)
+                return
+            self._backstage.struck()
+        await super().on_event(event)
+
+    @override
+    def post_display_hook(self) -> None:
+        """Something was painted."""
+        self._backstage.painted()
 
     def _begin(self) -> None:
         early, self._early_keys = self._early_keys or [], None

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from sandpiper.errors import SandpiperError, StoreError
 from sandpiper.faces.settings import Secret
+from sandpiper.faces.tui.hush import Hush
 from sandpiper.faces.tui.views import Ended, Joining, NotDone, Place
 from sandpiper.node.notices import CodePassword, MeetingNews, PasswordWanted
 from sandpiper.wire.ids import PeerKey, RoomId
@@ -139,6 +140,7 @@ class NodeBackstage:
         self._stop_asked = False
         self._stopping: asyncio.Future[None]
         self._history: Path | None = None
+        self._hush = Hush()
         self.ended: Ended | None = None
         """How it ended, once it has."""
 
@@ -163,6 +165,15 @@ class NodeBackstage:
     def opened(self) -> bool:
         """True once there is a profile: before that nothing can have gone wrong that somebody who leaves must know."""
         return self._history is not None
+
+    def struck(self) -> None:
+        """A key is on its way to the screen: give way to it."""
+        if self._loop is not None:
+            self._hush.begin(self._loop)
+
+    def painted(self) -> None:
+        """Go on."""
+        self._hush.end()
 
     def obey(self, room: RoomId | None, text: str) -> None:
         """See `Backstage`."""
