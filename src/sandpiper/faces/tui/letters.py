@@ -23,8 +23,7 @@ class LettersFirst(Screen[None]):
         later: set[Widget] = set()
         typed = self.focused
         if typed is not None and not (self._layout_required or self._scroll_required or self._repaint_required):
-            if typed._repaint_required and typed.display:  # the message is on its way
-                typed._repaint_required = False
+            if typed._repaint_regions and typed.display:  # the message may be on its way
                 self._dirty_widgets.add(typed)
             if typed in self._dirty_widgets:
                 later = self._dirty_widgets - {typed}
