@@ -8,10 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 from textual import events
-from textual._compositor import Compositor
 from textual._xterm_parser import XTermParser
 from textual.drivers.headless_driver import HeadlessDriver
-from textual.widget import Widget
 from textual.widgets import Input
 
 from sandpiper.errors import ConfigError, StoreError
@@ -28,7 +26,6 @@ from sandpiper.faces.tui.dialogs.search import SearchDialog
 from sandpiper.faces.tui.dialogs.verify import VerifyDialog
 from sandpiper.faces.tui.drafts import Plain, Reply
 from sandpiper.faces.tui.keys import KEYS, chosen_keys
-from sandpiper.faces.tui.letters import LettersFirst
 from sandpiper.faces.tui.palettes import PALETTES
 from sandpiper.faces.tui.sidebar import rooms_in_order
 from sandpiper.faces.tui.transcript.paging import PAGE
@@ -102,44 +99,6 @@ async def test_the_node_gives_way_to_each_key_until_something_is_painted(stage: 
         await play.press(*"xyz")
         assert stage.keys == 3
         await play.until(lambda: not stage.hushed, "a paint")
-
-
-async def test_a_letter_is_painted_before_what_else_has_changed(stage: Stage, monkeypatch: pytest.MonkeyPatch):
-    painted: list[set[str]] = []
-    update = Compositor.update_widgets
-
-    def noting(self: Compositor, widgets: set[Widget]) -> None:
-        painted.append({type(widget).__name__ for widget in widgets})
-        update(self, widgets)
-
-    async with crew(stage) as play:
-        await play.press("w")  # the first letter changes more than the next ones
-        await play.pilot.pause(0.1)
-        monkeypatch.setattr(Compositor, "update_widgets", noting)
-        play.chat.transcript.refresh()
-        play.chat.composer.insert("x")
-        await play.until(lambda: any("Transcript" in one for one in painted), "a paint of both")
-        assert next(one for one in painted if one & {"Composer", "Transcript"}) == {"Composer"}
-
-
-async def test_what_a_dialog_covers_is_painted_and_that_comes_to_an_end(stage: Stage, monkeypatch: pytest.MonkeyPatch):
-    looks: list[int] = []
-    look = LettersFirst._on_timer_update
-
-    def counting(self: LettersFirst) -> None:
-        looks.append(1)
-        look(self)
-
-    async with crew(stage) as play:
-        chat = play.chat
-        await play.press("f1")
-        await opens(play, HelpDialog)
-        await play.pilot.pause(0.1)
-        monkeypatch.setattr(LettersFirst, "_on_timer_update", counting)
-        chat._dirty_widgets.update((chat.composer, chat.transcript))
-        chat._on_timer_update()
-        await play.pilot.pause(0.2)
-        assert len(looks) < 5
 
 
 async def test_jump_goes_to_a_room_by_letters_of_its_name(stage: Stage):

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from textual import events, on
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
+from textual.screen import Screen
 from typing_extensions import override
 
 from sandpiper.faces.render import mentions
@@ -24,7 +25,6 @@ from sandpiper.faces.tui.empty import EmptyState
 from sandpiper.faces.tui.flows import Flows
 from sandpiper.faces.tui.header import Header
 from sandpiper.faces.tui.keys import bindings, chosen_keys
-from sandpiper.faces.tui.letters import LettersFirst
 from sandpiper.faces.tui.notify import Notifier, deserves
 from sandpiper.faces.tui.row import Edge
 from sandpiper.faces.tui.sidebar import Sidebar, next_unread, rooms_in_order
@@ -71,7 +71,7 @@ CHOSEN_HINT = "r reply · e edit · + react · y copy · d delete · esc back"
 MIN_SIDEBAR_ROWS = 12  # on a lower screen every row is for the transcript
 
 
-class Chat(LettersFirst):
+class Chat(Screen[None]):
     """See the module."""
 
     DEFAULT_CSS = """
